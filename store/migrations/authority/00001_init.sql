@@ -1,0 +1,4 @@
+-- +goose Up
+CREATE TABLE keep (
+	name TEXT PRIMARY KEY
+);
