@@ -89,12 +89,12 @@ func Parse(data []byte) (Frame, *FrameError) {
 		if json.Unmarshal(parts[2], &f.Action) != nil || f.Action == "" {
 			return fail(t, id, ProtocolError, "action is not a string")
 		}
-		f.Payload = object(parts[3])
+		f.Payload = asObject(parts[3])
 	case TypeResult:
 		if len(parts) != 3 {
 			return fail(t, id, ProtocolError, "a CALLRESULT has 3 elements, this has "+strconv.Itoa(len(parts)))
 		}
-		f.Payload = object(parts[2])
+		f.Payload = asObject(parts[2])
 	case TypeError, TypeResultError:
 		if len(parts) < 3 {
 			return fail(t, id, ProtocolError, "a CALLERROR has 5 elements, this has "+strconv.Itoa(len(parts)))
@@ -105,7 +105,7 @@ func Parse(data []byte) (Frame, *FrameError) {
 			json.Unmarshal(parts[3], &f.Err.Description)
 		}
 		if len(parts) > 4 {
-			f.Err.Details = object(parts[4])
+			f.Err.Details = asObject(parts[4])
 		}
 		return f, nil
 	}
@@ -134,8 +134,8 @@ func idOf(parts []json.RawMessage) MessageID {
 	return MessageID(id)
 }
 
-// object returns raw if it is a JSON object, {} if it is null, else nil.
-func object(raw json.RawMessage) json.RawMessage {
+// asObject returns raw if it is a JSON object, {} if it is null, else nil.
+func asObject(raw json.RawMessage) json.RawMessage {
 	if raw[0] == '{' {
 		return raw
 	}
