@@ -134,12 +134,8 @@ func (d *db) commit(ctx context.Context, l *lane, group []*unit) {
 // run runs the units in one transaction. A nil result means that each unit's
 // err is its own outcome, and that those without err are committed.
 func (d *db) run(ctx context.Context, l *lane, group []*unit) error {
-	if err := l.connect(ctx, d); err != nil {
+	if err := l.beginOn(ctx, d); err != nil {
 		return err
-	}
-	if _, err := l.conn.ExecContext(ctx, d.begin); err != nil {
-		l.discard()
-		return fmt.Errorf("begin transaction: %w", err)
 	}
 	tx := &Tx{lane: l, ctx: ctx}
 	for _, u := range group {
@@ -164,6 +160,25 @@ func (d *db) run(ctx context.Context, l *lane, group []*unit) error {
 		return fmt.Errorf("commit transaction: %w", err)
 	}
 	return nil
+}
+
+// beginOn begins a transaction on the lane's connection. After a restart of the
+// database the pool holds connections that are dead: nothing was done on them
+// yet, so the next one is tried.
+func (l *lane) beginOn(ctx context.Context, d *db) error {
+	for {
+		if err := l.connect(ctx, d); err != nil {
+			return err
+		}
+		_, err := l.conn.ExecContext(ctx, d.begin)
+		if err == nil {
+			return nil
+		}
+		l.discard()
+		if !errors.Is(err, driver.ErrBadConn) || ctx.Err() != nil {
+			return fmt.Errorf("begin transaction: %w", err)
+		}
+	}
 }
 
 func (l *lane) connect(ctx context.Context, d *db) error {

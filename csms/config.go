@@ -1,0 +1,162 @@
+package csms
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"holdfast/ocpp"
+	"holdfast/store"
+)
+
+// Config is what a CSMS is made of.
+type Config struct {
+	Store     *store.CSMS
+	Protocols map[ocpp.Version]Protocol // the versions that are spoken
+
+	// Call carries a CALL to a station.
+	Call ocpp.CallFunc
+	// Publish tells others what happened, after its commit. It must not block.
+	// Nil: nobody is told.
+	Publish func(Event)
+	// Sign has the authority sign a station's certificate signing request and
+	// returns the chain to install, leaf first, as PEM. Nil: requests are rejected.
+	Sign func(ctx context.Context, station ocpp.StationID, csr string) (chain string, err error)
+
+	Settings Settings
+	Now      func() time.Time // nil: time.Now
+	Logger   *slog.Logger     // nil: silent
+}
+
+// Settings are an operator's choices. The zero value is the default.
+type Settings struct {
+	// HeartbeatInterval is sent to accepted stations; zero means 5 minutes. A
+	// station is never told 0, which some read as "all the time".
+	HeartbeatInterval time.Duration
+	// PendingInterval is the wait before a station that is Pending boots again;
+	// zero means 30 seconds.
+	PendingInterval time.Duration
+	// RejectedInterval is the same for Rejected; zero means 5 minutes.
+	RejectedInterval time.Duration
+	// RegistrationDefault is the registration of a station at first contact;
+	// empty means Accepted: the authority has admitted it.
+	RegistrationDefault store.Registration
+	// TolerateBeforeAccept lists the versions whose stations may send any CALL
+	// while they are Pending. Nil means 1.6 only, where stations often do;
+	// empty, not nil, means none.
+	TolerateBeforeAccept []ocpp.Version
+	// AcceptUnknownTokens lets ID tokens charge that the record does not know.
+	AcceptUnknownTokens bool
+	// ConcurrentTx refuses an ID token while another transaction of it is open.
+	ConcurrentTx bool
+	// DataTransferVendors lists the vendorIds whose DataTransfer is Accepted (and
+	// recorded); all others are answered UnknownVendorId (and recorded).
+	DataTransferVendors []string
+	// CallTimeout bounds a CALL to a station that names no other; zero means 30 seconds.
+	CallTimeout time.Duration
+	// HandleTimeout bounds the work for a station's CALL; zero means 20 seconds.
+	HandleTimeout time.Duration
+	// KeepCommands is how long the audit record keeps commands; zero means 400 days.
+	KeepCommands time.Duration
+	// CacheStations is how many stations' registrations are kept in memory; zero
+	// means 200,000, about 30 MB.
+	CacheStations int
+}
+
+func (s Settings) withDefaults() (Settings, error) {
+	for _, d := range []struct {
+		field    *time.Duration
+		fallback time.Duration
+	}{
+		{&s.HeartbeatInterval, 5 * time.Minute}, {&s.PendingInterval, 30 * time.Second}, {&s.RejectedInterval, 5 * time.Minute},
+		{&s.CallTimeout, 30 * time.Second}, {&s.HandleTimeout, 20 * time.Second},
+		{&s.KeepCommands, 400 * 24 * time.Hour},
+	} {
+		if *d.field == 0 {
+			*d.field = d.fallback
+		}
+		if *d.field < time.Second {
+			return s, fmt.Errorf("csms settings: %v is less than a second", *d.field)
+		}
+	}
+	if s.RegistrationDefault == "" {
+		s.RegistrationDefault = store.Accepted
+	}
+	if !s.RegistrationDefault.Valid() {
+		return s, fmt.Errorf("csms settings: registration %q is none of Accepted, Pending, Rejected", s.RegistrationDefault)
+	}
+	if s.TolerateBeforeAccept == nil {
+		s.TolerateBeforeAccept = []ocpp.Version{ocpp.V16}
+	}
+	if s.CacheStations == 0 {
+		s.CacheStations = 200_000
+	}
+	return s, nil
+}
+
+func (s Settings) tolerates(v ocpp.Version) bool { return slices.Contains(s.TolerateBeforeAccept, v) }
+
+// CSMS is the rules over one record. All methods may be called concurrently.
+type CSMS struct {
+	// Set by New, then read-only.
+	store     *store.CSMS
+	protocols map[ocpp.Version]Protocol
+	call      ocpp.CallFunc
+	publish   func(Event)
+	sign      func(ctx context.Context, station ocpp.StationID, csr string) (string, error)
+	settings  Settings
+	now       func() time.Time
+	log       *slog.Logger
+	metrics   *metrics
+
+	// Each with a lock of its own.
+	registrations registrations
+	seen          seen
+	numbers       numbers
+	signing       signing
+	faults        faults
+
+	jobs chan job // work that outlives the CALL that asked for it; Run takes it
+}
+
+// New checks cfg and starts nothing.
+func New(cfg Config) (*CSMS, error) {
+	if cfg.Store == nil || cfg.Call == nil || len(cfg.Protocols) == 0 {
+		return nil, errors.New("csms: Store, Call and Protocols are required")
+	}
+	settings, err := cfg.Settings.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	c := &CSMS{
+		store: cfg.Store, protocols: cfg.Protocols, call: cfg.Call, publish: cfg.Publish, sign: cfg.Sign,
+		settings: settings, now: cfg.Now, log: cfg.Logger,
+		registrations: newRegistrations(settings.CacheStations),
+		seen:          seen{max: settings.CacheStations},
+		numbers:       numbers{store: cfg.Store, name: "transaction"},
+		jobs:          make(chan job, maxJobs),
+	}
+	if c.publish == nil {
+		c.publish = func(Event) {}
+	}
+	if c.now == nil {
+		c.now = time.Now
+	}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	c.metrics = newMetrics(c)
+	return c, nil
+}
+
+// Ready reports why stations' CALLs cannot be answered, nil if they can.
+func (c *CSMS) Ready(ctx context.Context) error { return c.store.Ping(ctx) }
+
+// Record returns the record that the rules write: operators' queries read it.
+func (c *CSMS) Record() *store.CSMS { return c.store }
+
+// Now returns the time that is sent to stations.
+func (c *CSMS) Now() time.Time { return c.now() }
