@@ -1,0 +1,222 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"holdfast/pki"
+	"holdfast/store"
+)
+
+// Config says how an authority decides. Zero fields mean their documented defaults.
+type Config struct {
+	// Store is the database. Required.
+	Store *store.Authority
+	// Dir holds the CA keys, see hierarchy. Required; replicas share it. It is
+	// not encrypted: protect it, and its backups, as what it is.
+	Dir string
+	// Operator is the organization (O) in certificates; at most 64 characters.
+	// Default: Holdfast.
+	Operator string
+
+	// StationLifetime is how long stations' certificates live. Default: 2 years.
+	StationLifetime time.Duration
+	// ServerLifetime is how long servers' certificates live. Default: 20 hours.
+	ServerLifetime time.Duration
+	// Backdate is how long before now certificates become valid, for stations
+	// whose clock is wrong. Default: 24 hours.
+	Backdate time.Duration
+	// PSS signs with RSA-PSS where a CA's key is RSA. Many stations cannot verify it.
+	PSS bool
+
+	// DecisionTTL is how long a gateway may admit with the same credentials
+	// itself. Default: 5 minutes.
+	DecisionTTL time.Duration
+	// RefusalTTL is how long a gateway may refuse the same credentials itself.
+	// Default: 10 seconds.
+	RefusalTTL time.Duration
+	// Grace is how much longer a gateway may admit while no authority answers.
+	// Default: 1 hour. Negative: not at all.
+	Grace time.Duration
+
+	// FreeFailures is how many wrong passwords in a row a station may present
+	// from one source before it is locked out. Default: 5.
+	FreeFailures int
+	// Lockout is how long the first lockout takes; it doubles up to 15 minutes.
+	// Default: 30 seconds.
+	Lockout time.Duration
+
+	// TicketRotation is how often the TLS session ticket keys change. A ticket
+	// is good for one to two of these times. Default: 12 hours.
+	TicketRotation time.Duration
+	// AuditRetention is how long the audit record is kept, and certificates
+	// after they expired. Default: 3 years.
+	AuditRetention time.Duration
+
+	// Publish is told of changes after their commit. It must not block. Default: nobody.
+	Publish func(Change)
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+	// Logger gets one line per decision. Default: slog.Default.
+	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Store == nil || c.Dir == "" {
+		return c, errors.New("authority: Store and Dir are required")
+	}
+	if c.Operator == "" {
+		c.Operator = "Holdfast"
+	}
+	if err := pki.CheckName(c.Operator); err != nil {
+		return c, fmt.Errorf("operator's organization name %w: choose a shorter one", err)
+	}
+	for _, d := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{
+		{&c.StationLifetime, pki.Station.Lifetime}, {&c.ServerLifetime, pki.Server.Lifetime}, {&c.Backdate, pki.Station.Backdate},
+		{&c.DecisionTTL, 5 * time.Minute}, {&c.RefusalTTL, 10 * time.Second}, {&c.Grace, time.Hour}, {&c.Lockout, 30 * time.Second},
+		{&c.TicketRotation, 12 * time.Hour}, {&c.AuditRetention, 3 * 365 * 24 * time.Hour},
+	} {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	c.Grace = max(c.Grace, 0)
+	if c.FreeFailures == 0 {
+		c.FreeFailures = 5
+	}
+	if c.Publish == nil {
+		c.Publish = func(Change) {}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c, nil
+}
+
+// Authority decides who may connect. All methods may be called concurrently.
+type Authority struct {
+	cfg       Config
+	store     *store.Authority
+	log       *slog.Logger
+	cas       hierarchy
+	passwords *passwords
+	lockouts  *lockouts
+	attempts  *recorder
+	pools     pools
+	metrics   *metrics
+}
+
+// Open loads the CA keys, or makes them at the first start (which takes a
+// second or two). The store stays the caller's to close.
+func Open(ctx context.Context, cfg Config) (*Authority, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	recorded, _, err := cfg.Store.CAs(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("authority: trusted CAs: %w", err)
+	}
+	a := &Authority{
+		cfg: cfg, store: cfg.Store, log: cfg.Logger,
+		passwords: newPasswords(),
+		lockouts:  &lockouts{failures: cfg.FreeFailures, first: cfg.Lockout, recent: newRecent[lockoutKey, lockout](maxLockouts)},
+		attempts:  newRecorder(),
+	}
+	a.metrics = newMetrics(a)
+	if a.cas, err = openHierarchy(cfg, recorded); err != nil {
+		return nil, err
+	}
+	for _, ca := range a.cas.records(cfg.Now()) {
+		added, generation, err := a.store.AddCA(ctx, ca, a.entry("authority", "ca.record", "", ca.Fingerprint, ca.Kind))
+		if err != nil {
+			return nil, fmt.Errorf("authority: record CA %s: %w", ca.Kind, err)
+		}
+		if added && len(recorded) > 0 {
+			a.log.Warn("a CA that the database did not know is trusted from now on", "kind", ca.Kind, "fingerprint", ca.Fingerprint, "dir", cfg.Dir)
+			a.publish(Change{Kind: ChangeTrust, Generation: generation})
+		}
+	}
+	return a, nil
+}
+
+// Ready reports why the authority cannot answer, nil if it can.
+func (a *Authority) Ready(ctx context.Context) error {
+	if err := a.store.Ping(ctx); err != nil {
+		return err
+	}
+	now := a.cfg.Now()
+	for name, ca := range a.cas {
+		if now.After(ca.Cert.NotAfter) {
+			return fmt.Errorf("CA %s expired on %s", name, ca.Cert.NotAfter.Format(time.DateOnly))
+		}
+	}
+	return nil
+}
+
+const (
+	flushInterval  = time.Second
+	countInterval  = time.Minute
+	pruneInterval  = time.Hour
+	serverKept     = 7 * 24 * time.Hour  // servers' certificates, after they expired
+	unregistered   = 30 * 24 * time.Hour // attempts of stations that are not registered
+	lastFlushLimit = 10 * time.Second
+)
+
+// Run does the periodic work until ctx ends: it writes attempts, counts
+// certificates, rotates ticket keys and deletes what is old. It returns nil
+// after a last flush.
+func (a *Authority) Run(ctx context.Context) error {
+	flush := time.NewTicker(flushInterval)
+	defer flush.Stop()
+	count := time.NewTicker(countInterval)
+	defer count.Stop()
+	prune := time.NewTicker(pruneInterval)
+	defer prune.Stop()
+	failed := false
+	report := func(what string, err error) {
+		if err != nil && ctx.Err() == nil {
+			a.log.Error("authority: "+what, "err", err)
+		}
+	}
+	report("count certificates", a.metrics.count(ctx))
+	period := a.ticketPeriod()
+	for {
+		select {
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlushLimit)
+			defer cancel()
+			if err := a.attempts.flush(last, a.store, true); err != nil {
+				a.log.Error("authority: write attempts", "err", err)
+			}
+			return nil
+		case <-flush.C:
+			err := a.attempts.flush(ctx, a.store, false)
+			if (err != nil) != failed { // once per outage
+				failed = err != nil
+				report("write attempts", err)
+			}
+			if now := a.ticketPeriod(); now != period {
+				period = now
+				a.publish(Change{Kind: ChangeTickets})
+			}
+		case <-count.C:
+			report("count certificates", a.metrics.count(ctx))
+		case <-prune.C:
+			now := a.cfg.Now()
+			report("delete old records", a.store.Prune(ctx, store.Retention{
+				Audit: now.Add(-a.cfg.AuditRetention), Certificates: now.Add(-a.cfg.AuditRetention),
+				Servers: now.Add(-serverKept), Unregistered: now.Add(-unregistered),
+			}))
+		}
+	}
+}

@@ -1,0 +1,81 @@
+package authority
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"holdfast/ocpp"
+)
+
+type metrics struct {
+	a            *Authority
+	decisions    *prometheus.CounterVec
+	seconds      prometheus.Histogram
+	certificates *prometheus.GaugeVec
+	expiry       *prometheus.GaugeVec
+	derived      []prometheus.Collector
+}
+
+func newMetrics(a *Authority) *metrics {
+	m := &metrics{
+		a: a,
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdfast_authority_decisions_total",
+			Help: "Decisions on stations that want to connect, by reason."}, []string{"result"}),
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "holdfast_authority_decision_seconds",
+			Help: "Time to decide on a station that wants to connect.", Buckets: prometheus.ExponentialBuckets(0.00005, 2, 16)}),
+		certificates: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "holdfast_authority_certificates",
+			Help: "Stations' certificates by status, counted once a minute."}, []string{"status"}),
+		expiry: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "holdfast_authority_next_expiry_timestamp_seconds",
+			Help: "When the next certificate expires: the first active one of the stations, and the first of our CAs. Zero: there is none."}, []string{"kind"}),
+	}
+	m.derived = []prometheus.Collector{
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "holdfast_authority_attempts_dropped_total",
+			Help: "Attempts to connect that were not recorded: too many of unregistered stations, or a database that is away."},
+			func() float64 { return float64(a.attempts.dropped.Load()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "holdfast_authority_attempts_unwritten",
+			Help: "Attempts to connect that wait to be written to the database."}, func() float64 { return float64(a.attempts.unwritten()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "holdfast_authority_failing_sources",
+			Help: "Pairs of station and source address with wrong passwords that are remembered."}, func() float64 { return float64(a.lockouts.len()) }),
+	}
+	for reason := range reasons { // so that a rate exists before the first of its kind
+		m.decisions.WithLabelValues(string(reason))
+	}
+	return m
+}
+
+func (m *metrics) decided(reason ocpp.Reason, d time.Duration) {
+	m.decisions.WithLabelValues(string(reason)).Inc()
+	m.seconds.Observe(d.Seconds())
+}
+
+// count brings the gauges about certificates up to date.
+func (m *metrics) count(ctx context.Context) error {
+	now := m.a.cfg.Now()
+	c, err := m.a.store.CountCertificates(ctx, now)
+	if err != nil {
+		return err
+	}
+	for status, n := range map[string]int64{"active": c.Active, "superseded": c.Superseded, "revoked": c.Revoked, "expired": c.Expired} {
+		m.certificates.WithLabelValues(status).Set(float64(n))
+	}
+	next := 0.0
+	if !c.NextExpiry.IsZero() {
+		next = float64(c.NextExpiry.Unix())
+	}
+	m.expiry.WithLabelValues("station").Set(next)
+	var first time.Time
+	for _, ca := range m.a.cas {
+		if t := ca.Cert.NotAfter; first.IsZero() || t.Before(first) {
+			first = t
+		}
+	}
+	m.expiry.WithLabelValues("ca").Set(float64(first.Unix()))
+	return nil
+}
+
+// Collectors are the authority's metrics, for the caller's registry.
+func (a *Authority) Collectors() []prometheus.Collector {
+	return append([]prometheus.Collector{a.metrics.decisions, a.metrics.seconds, a.metrics.certificates, a.metrics.expiry}, a.metrics.derived...)
+}
