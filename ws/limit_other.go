@@ -1,0 +1,5 @@
+//go:build !unix
+
+package ws
+
+func defaultMaxConnections() int { return 65536 }

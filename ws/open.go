@@ -1,0 +1,322 @@
+package ws
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+	"unique"
+)
+
+// opening takes an accepted connection through PROXY header, TLS, HTTP head
+// and the caller's decision, and parks it. It runs on a goroutine of the gate.
+func (s *Server) opening(a *arrival) {
+	if a.ctx.Err() != nil {
+		s.shed(a.conn, shedShutdown)
+		return
+	}
+	if time.Since(a.since) > s.cfg.WaitTime {
+		s.shed(a.conn, shedExpired)
+		return
+	}
+	if left(a.conn) {
+		s.shed(a.conn, shedGone)
+		return
+	}
+	hello := helloTime
+	if s.gate.waiting() > 0 {
+		hello = helloTimeBusy
+	}
+	// These fail only if the peer is gone, which reading tells.
+	_ = a.conn.SetDeadline(time.Now().Add(s.cfg.HandshakeTime))
+	_ = a.conn.SetReadDeadline(time.Now().Add(min(hello, s.cfg.HandshakeTime)))
+	unblock := context.AfterFunc(a.ctx, func() { _ = a.conn.SetDeadline(time.Unix(1, 0)) })
+	o := &opener{s: s, ep: a.ep, ctx: a.ctx}
+	o.c = &Conn{s: s, ep: a.ep, remote: addrPort(a.conn.RemoteAddr())}
+	o.c.sock.init(o.c, &handshake{conn: a.conn, deadline: time.Now().Add(s.cfg.HandshakeTime)})
+	ok := o.run(a.conn)
+	if !unblock() {
+		ok = false // its deadlines are spoiled
+	}
+	if !ok {
+		_ = a.conn.Close()
+		s.accepted.Add(-1)
+		return
+	}
+	o.park()
+}
+
+// A station speaks first, and at once. One that says nothing for this long
+// must not keep an opening from others, the less so if others wait.
+const (
+	helloTime     = 5 * time.Second
+	helloTimeBusy = time.Second
+)
+
+// left reports whether the peer left while its connection waited.
+func left(conn net.Conn) (gone bool) {
+	sc, ok := conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return true
+	}
+	err = raw.Control(func(fd uintptr) { gone = peerLeft(fd) })
+	return gone || err != nil
+}
+
+// opener is one opening at work.
+type opener struct {
+	s   *Server
+	ep  *endpoint
+	ctx context.Context
+	c   *Conn
+	tls *tls.Conn // nil: plain
+
+	response Response
+	rest     []byte // what came after the head
+}
+
+// heads keeps buffers for HTTP heads.
+var heads = sync.Pool{New: func() any { b := make([]byte, maxHead); return &b }}
+
+// run does everything up to the 101 answer, and reports whether that was sent.
+func (o *opener) run(conn net.Conn) bool {
+	if o.ep.proxied(o.c.remote.Addr()) {
+		remote, err := readProxyHeader(&o.c.sock, o.c.remote)
+		if err != nil || !o.s.limiter.allow(remote.Addr(), time.Now()) {
+			reason := shedProxy
+			if err == nil {
+				reason = shedSource
+			}
+			o.s.metrics.sheds.WithLabelValues(reason).Inc()
+			reset(conn)
+			return false
+		}
+		o.c.remote = remote
+	}
+	hs := o.c.sock.hs
+	hs.slots = o.s.slots
+	h, ok := o.request()
+	hs.wait()
+	hs.slots = nil
+	return ok && o.answer(h)
+}
+
+// request does the TLS handshake and reads the head. It answers what cannot
+// be upgraded.
+func (o *opener) request() (*head, bool) {
+	var stream io.ReadWriter = &o.c.sock
+	if o.ep.TLS != nil {
+		if !o.handshake() {
+			return nil, false
+		}
+		stream = o.tls
+	}
+	buf := heads.Get().(*[]byte)
+	defer heads.Put(buf)
+	h, rest, err := readHead(stream, *buf)
+	if err != nil {
+		var bad *headError
+		if errors.As(err, &bad) {
+			o.s.metrics.badRequest(o.ep.label, bad.status)
+			o.reply(bad.status, bad.header, bad.text+"\n")
+		}
+		return nil, false
+	}
+	o.rest = append([]byte(nil), rest...)
+	return h, true
+}
+
+// handshake does the TLS handshake and counts it.
+func (o *opener) handshake() bool {
+	start := time.Now()
+	t := tls.Server(&o.c.sock, o.ep.TLS)
+	if err := t.HandshakeContext(o.ctx); err != nil {
+		kind := o.s.metrics.failure(err)
+		o.s.metrics.handshakes.WithLabelValues(o.ep.label, kind).Inc()
+		var record tls.RecordHeaderError
+		if errors.As(err, &record) && record.Conn != nil && strings.HasPrefix(string(record.RecordHeader[:]), "GET ") {
+			o.reply(http.StatusBadRequest, nil, "TLS is required\n")
+		}
+		if o.ep.Failed != nil {
+			o.ep.Failed(o.c.remote, err)
+		}
+		return false
+	}
+	o.ep.seconds.Observe(time.Since(start).Seconds())
+	o.tls = t
+	state := t.ConnectionState()
+	o.c.tlsVersion, o.c.tlsSuite, o.c.resumed = state.Version, state.CipherSuite, state.DidResume
+	result := handshakeFull
+	if state.DidResume {
+		result = handshakeResumed
+	}
+	o.s.metrics.handshakes.WithLabelValues(o.ep.label, result).Inc()
+	return true
+}
+
+// readHead reads up to the head's end and returns what was read beyond it,
+// which stays in buf.
+func readHead(r io.Reader, buf []byte) (*head, []byte, error) {
+	for n := 0; ; {
+		m, err := r.Read(buf[n:])
+		if end := headEnd(buf[:n+m], n); end > 0 {
+			h, bad := parseHead(buf[:end])
+			if bad != nil {
+				return nil, nil, bad
+			}
+			return h, buf[end : n+m], nil
+		}
+		n += m
+		if err != nil {
+			return nil, nil, fmt.Errorf("read HTTP head: %w", err)
+		}
+		if n == len(buf) {
+			return nil, nil, &headError{status: http.StatusRequestHeaderFieldsTooLarge, text: "request head is too large"}
+		}
+	}
+}
+
+// answer asks the caller and writes what it decided.
+func (o *opener) answer(h *head) bool {
+	h.Remote = o.c.remote
+	var state tls.ConnectionState
+	if o.tls != nil {
+		state = o.tls.ConnectionState()
+		h.TLS = &state
+	}
+	ctx, cancel := context.WithTimeout(o.ctx, o.s.cfg.UpgradeTime)
+	r, ok := o.upgrade(ctx, &h.Request)
+	cancel()
+	forgetCertificates(state)
+	if !ok || r.Status == http.StatusSwitchingProtocols && r.Session == nil {
+		r = Response{Status: http.StatusInternalServerError}
+	}
+	// Upgrade took its own time.
+	_ = o.c.sock.hs.conn.SetDeadline(time.Now().Add(o.s.cfg.HandshakeTime))
+	if o.ctx.Err() != nil {
+		return false
+	}
+	if r.Status != http.StatusSwitchingProtocols {
+		o.reply(r.Status, r.Header, r.Body)
+		return false
+	}
+	var extension string
+	if r.Deflate {
+		o.c.agreed, extension = agree(h.offers)
+	}
+	buf := frames.get()
+	defer frames.put(buf)
+	buf.b = appendSwitching(buf.b[:0], h, &r, extension)
+	if o.write(buf.b) != nil {
+		return false
+	}
+	o.response = r
+	return true
+}
+
+// upgrade calls Endpoint.Upgrade; a panic is an internal error.
+func (o *opener) upgrade(ctx context.Context, r *Request) (resp Response, ok bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			o.s.metrics.panics.Inc()
+			o.s.cfg.Logger.Error("upgrade panicked", "err", v)
+		}
+	}()
+	return o.ep.Upgrade(ctx, r), true
+}
+
+// reply answers and ends the stream in order.
+func (o *opener) reply(status int, header http.Header, body string) {
+	buf := frames.get()
+	defer frames.put(buf)
+	buf.b = appendAnswer(buf.b[:0], status, header, body)
+	if o.write(buf.b) == nil && o.tls != nil {
+		_ = o.tls.CloseWrite() // the connection is closed next, whatever this says
+	}
+}
+
+func (o *opener) write(b []byte) error {
+	var err error
+	if o.tls != nil {
+		_, err = o.tls.Write(b)
+	} else {
+		_, err = o.c.sock.Write(b)
+	}
+	return err
+}
+
+// forgetCertificates clears the certificates that a tls.Conn keeps: the state
+// shares its slices. They are more than half of what it keeps.
+func forgetCertificates(state tls.ConnectionState) {
+	clear(state.PeerCertificates)
+	for _, chain := range state.VerifiedChains {
+		clear(chain)
+	}
+	clear(state.VerifiedChains)
+}
+
+// park makes the connection an idle one and gives it its first turn.
+func (o *opener) park() {
+	c, s, r := o.c, o.s, &o.response
+	conn := c.sock.hs.conn
+	c.session, c.tls = r.Session, o.tls
+	c.subprotocol = unique.Make(r.Subprotocol)
+	c.pingRequire = r.Ping.Require
+	if !r.Ping.Off {
+		if c.pingEvery = r.Ping.Interval; c.pingEvery <= 0 {
+			c.pingEvery = s.cfg.PingInterval
+		}
+	}
+	if c.tls != nil {
+		forgetHandshake(c.tls)
+	}
+	if len(o.rest) > 0 {
+		c.inbound().buf = o.rest
+	}
+	c.state.Store(scheduled)
+	c.phase.Store(phaseOpen)
+	s.open.Add(1)
+	err := c.sock.park()
+	if err == nil {
+		err = s.registry.add(c)
+	}
+	if err != nil {
+		s.cfg.Logger.Error("connection cannot be kept", "err", err)
+		_ = conn.Close()
+		c.Abort(ReasonOverload)
+	} else {
+		if c.pingEvery > 0 {
+			s.wheel.set(c, duePing, jitter(c.pingEvery, 0.5, 1))
+		}
+		c.sock.start()
+	}
+	c.state.Or(evRead) // what came with the head, or since
+	c.opened()
+	if r.CloseCode != 0 {
+		c.Close(r.CloseCode, r.CloseText, ReasonRefused)
+	}
+	s.queue.push(c)
+}
+
+// opened tells the session.
+func (c *Conn) opened() {
+	defer func() {
+		if v := recover(); v != nil {
+			c.s.metrics.panics.Inc()
+			c.s.cfg.Logger.Error("session panicked", "err", v)
+			c.Abort(ReasonPanic)
+		}
+	}()
+	c.session.Opened(c)
+}
