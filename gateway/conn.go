@@ -1,0 +1,266 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"holdfast/ocpp"
+	"holdfast/ws"
+)
+
+const (
+	maxWaiting      = 32      // CALLs of one station that wait while one is answered
+	maxWaitingBytes = 1 << 20 // their bytes; past either, nothing more is read from the station
+)
+
+// conn is one station's connection: the ws.Session that the gateway gives to
+// ws. It has no goroutine while no CALL is open.
+type conn struct {
+	// Set before Opened, then read-only.
+	g       *Gateway
+	id      ocpp.StationID // registered spelling
+	version ocpp.Version
+	profile ocpp.SecurityProfile
+	hold    time.Duration // see Config.HoldCalls
+	gap     time.Duration // least time between two CALLs to the station
+	leaf    [16]byte      // of the client certificate's SHA-256; zero without one
+	remote  string
+
+	// Set by Opened.
+	ws         *ws.Conn
+	epoch      uint64     // guarded by g.mu
+	attachment Attachment // read-only once registered
+	since      time.Time
+
+	charging atomic.Bool // seems to be in a transaction: closed last
+
+	mu           sync.Mutex
+	gone         bool // let go of: nothing it says counts any more
+	answering    bool // a CALL of the station is being answered
+	answered     bool // at least one was
+	paused       bool
+	timeouts     uint8        // CALLs to the station in a row without an answer
+	waiting      []ocpp.Frame // CALLs of the station behind the one being answered
+	waitingBytes int
+	calls        []*pending // CALLs to the station, the first one in flight
+	lastCall     time.Time  // when the last one ended
+}
+
+func (c *conn) connected() ocpp.Connected {
+	return ocpp.Connected{Station: c.id, Gateway: c.g.cfg.ID, Epoch: c.epoch, Version: c.version, Profile: c.profile, Remote: c.remote, At: c.since}
+}
+
+// Opened registers the station, before anything is read from it: a
+// BootNotification right behind the upgrade finds everybody listening.
+func (c *conn) Opened(w *ws.Conn) {
+	c.ws, c.since = w, time.Now().UTC()
+	if err := c.g.register(c); err != nil {
+		c.g.cfg.Logger.Error("register station", "station", c.id, "err", err)
+		c.retire()
+		w.Close(closeTryAgain, "try again", closeBus)
+		return
+	}
+	if c.g.draining.Load() { // it came in between
+		w.Close(closeGoingAway, "gateway is shutting down", closeDrain)
+	}
+}
+
+// Closed is the end of the connection.
+func (c *conn) Closed(_ *ws.Conn, reason ws.CloseReason) {
+	current := c.g.unregister(c)
+	c.retire()
+	c.g.metrics.close(c.profile, reason)
+	if c.ws == nil || c.epoch == 0 {
+		return
+	}
+	c.g.cfg.Logger.Info("disconnected", "station", c.id, "reason", reason, "after", time.Since(c.since).Round(time.Second))
+	if current || reason == closeReplaced {
+		c.g.cfg.Publish(&ocpp.Disconnected{Station: c.id, Gateway: c.g.cfg.ID, Epoch: c.epoch, Reason: string(reason), At: time.Now().UTC()})
+	}
+}
+
+// retire lets go of everything that the connection holds. It may be called twice.
+func (c *conn) retire() {
+	c.mu.Lock()
+	if c.gone {
+		c.mu.Unlock()
+		return
+	}
+	c.gone = true
+	calls := c.calls
+	c.calls, c.waiting, c.waitingBytes = nil, nil, 0
+	c.mu.Unlock()
+	for _, p := range calls {
+		p.finish(result{err: ocpp.ErrConnectionLost})
+	}
+	if c.attachment != nil {
+		c.attachment.Unsubscribe()
+	}
+}
+
+// Message takes one OCPP-J message of the station.
+func (c *conn) Message(w *ws.Conn, data []byte) {
+	c.log(ocpp.Up, data)
+	f, bad := ocpp.Parse(data)
+	if bad == nil && (f.Type == ocpp.TypeResultError || f.Type == ocpp.TypeSend) && c.version != ocpp.V21 {
+		bad = &ocpp.FrameError{Type: f.Type, ID: f.ID, Code: ocpp.MessageTypeNotSupported, What: "message type of OCPP 2.1"}
+	}
+	if bad != nil {
+		c.refuse(bad, data)
+		return
+	}
+	switch f.Type {
+	case ocpp.TypeCall, ocpp.TypeSend:
+		c.enqueue(f)
+	case ocpp.TypeResult:
+		c.deliver(f.ID, result{payload: f.Payload})
+	case ocpp.TypeError:
+		c.deliver(f.ID, result{err: f.Err})
+	case ocpp.TypeResultError:
+		c.g.metrics.bad.WithLabelValues("result_error").Inc()
+	}
+}
+
+// refuse answers a message that is not OCPP-J, as far as it can be answered.
+// The connection stays: one bad message is no reason to lose a station.
+func (c *conn) refuse(bad *ocpp.FrameError, data []byte) {
+	if s := strings.ToLower(strings.TrimSpace(string(data[:min(len(data), 16)]))); s == "ping" || s == "pong" || s == "" {
+		c.g.metrics.bad.WithLabelValues("ping_text").Inc() // some stations ping in text
+		return
+	}
+	c.g.metrics.bad.WithLabelValues(string(bad.Code)).Inc()
+	if c.g.refused.Allow() {
+		c.g.cfg.Logger.Warn("bad message", "station", c.id, "message_id", bad.ID, "err", bad)
+	}
+	e := &ocpp.Error{Code: bad.Code, Description: bad.What}
+	switch {
+	case bad.Code == ocpp.MessageTypeNotSupported && c.version != ocpp.V201:
+		// Ignored (OCPP-J 1.6 §4.1.3, 2.1 part 4 §4.1.3); 2.0.1 part 4 §4.4 wants an answer.
+	case bad.Type == ocpp.TypeResult || bad.Type == ocpp.TypeError:
+		known := c.deliver(bad.ID, result{err: ocpp.ErrInvalidAnswer})
+		if known && c.version == ocpp.V21 {
+			c.send(ocpp.AppendResultError(nil, bad.ID, e)) // OCPP 2.1 part 4 FR.06
+		}
+	case bad.ID == "-1" && !c.version.Is2x():
+		// 1.6 has no answer to a message without an id.
+	default:
+		c.send(ocpp.AppendError(nil, c.version, bad.ID, e))
+	}
+}
+
+// enqueue starts answering a CALL, or lets it wait behind the one that is being
+// answered. OCPP forbids more than one at a time; some stations send them.
+func (c *conn) enqueue(f ocpp.Frame) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone {
+		return
+	}
+	c.hint(f)
+	if !c.answering {
+		c.answering = true
+		c.g.running.Go(func() { c.answer(f) })
+		return
+	}
+	c.waiting = append(c.waiting, f)
+	c.waitingBytes += len(f.Payload)
+	if !c.paused && (len(c.waiting) >= maxWaiting || c.waitingBytes >= maxWaitingBytes) {
+		c.paused = true
+		c.g.metrics.paused.Inc()
+		c.ws.Pause()
+	}
+}
+
+// answer answers CALLs until none waits.
+func (c *conn) answer(f ocpp.Frame) {
+	for {
+		c.answerOne(f)
+		c.mu.Lock()
+		c.answered = true
+		if len(c.calls) > 0 {
+			c.calls[0].wake() // it may have waited for this answer
+		}
+		if c.gone || len(c.waiting) == 0 {
+			c.answering, c.waiting, c.waitingBytes = false, nil, 0
+		} else {
+			f, c.waiting = c.waiting[0], c.waiting[1:]
+			c.waitingBytes -= len(f.Payload)
+		}
+		resume := c.paused && len(c.waiting) < maxWaiting/2 && c.waitingBytes < maxWaitingBytes/2
+		if resume {
+			c.paused = false
+		}
+		more := c.answering
+		c.mu.Unlock()
+		if resume {
+			c.ws.Resume()
+		}
+		if !more {
+			return
+		}
+	}
+}
+
+func (c *conn) answerOne(f ocpp.Frame) {
+	ctx, cancel := context.WithTimeout(context.Background(), c.g.cfg.CallTime)
+	defer cancel()
+	call := ocpp.Call{Version: c.version, ID: f.ID, Action: f.Action, Payload: f.Payload, Send: f.Type == ocpp.TypeSend}
+	payload, err := c.g.cfg.Bus.Call(ctx, c.id, call)
+	if call.Send {
+		return
+	}
+	if err == nil {
+		c.send(ocpp.AppendResult(make([]byte, 0, len(payload)+len(f.ID)+8), f.ID, payload))
+		return
+	}
+	e, ok := errors.AsType[*ocpp.Error](err)
+	switch {
+	case ok:
+		c.send(ocpp.AppendError(nil, c.version, f.ID, e))
+	case errors.Is(err, ocpp.ErrUnavailable), errors.Is(err, ocpp.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
+		// Nothing: the station repeats its message, and loses none.
+		c.g.metrics.unanswered.Inc()
+	default:
+		c.g.cfg.Logger.Error("carry call", "station", c.id, "action", f.Action, "message_id", f.ID, "err", err)
+		c.send(ocpp.AppendError(nil, c.version, f.ID, &ocpp.Error{Code: ocpp.InternalError}))
+	}
+}
+
+// hint guesses whether the station is in a transaction, for the order of a drain.
+func (c *conn) hint(f ocpp.Frame) {
+	switch f.Action {
+	case "StartTransaction":
+		c.charging.Store(true)
+	case "StopTransaction":
+		c.charging.Store(false)
+	case "TransactionEvent":
+		c.charging.Store(!strings.Contains(string(f.Payload), `"Ended"`))
+	}
+}
+
+// send writes a message unless the connection was let go of.
+func (c *conn) send(frame []byte) error {
+	c.mu.Lock()
+	gone := c.gone
+	c.mu.Unlock()
+	if gone {
+		return ocpp.ErrConnectionLost
+	}
+	c.log(ocpp.Down, frame)
+	return c.ws.Send(frame)
+}
+
+// maxLogged is how much of a message the message log keeps.
+const maxLogged = 64 << 10
+
+func (c *conn) log(direction ocpp.Direction, frame []byte) {
+	if c.g.cfg.LogFrame == nil {
+		return
+	}
+	frame = ocpp.Redact(frame)
+	c.g.cfg.LogFrame(c.id, direction, frame[:min(len(frame), maxLogged)])
+}

@@ -1,0 +1,229 @@
+package gateway
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"holdfast/ocpp"
+	"holdfast/ws"
+)
+
+// Trust is what a gateway verifies client certificates with. The authority
+// gives it, and gives a new one when something changes.
+type Trust struct {
+	Roots         []*x509.Certificate
+	Intermediates []*x509.Certificate // complete the chains of stations that send only their leaf
+	Revoked       map[[32]byte]bool   // SHA-256 of revoked client certificates
+}
+
+// tlsState holds what handshakes are made with. All of it can be replaced
+// without closing a connection.
+type tlsState struct {
+	now atomic.Pointer[tlsNow]
+
+	mu       sync.Mutex
+	verified map[[32]byte]time.Time // presented chains that verified, and until when that holds; guarded by mu
+	of       *tlsNow                // which verified belongs to; guarded by mu
+}
+
+type tlsNow struct {
+	profiles     [4]*tls.Config // by security profile
+	certificates []tls.Certificate
+	tickets      [][32]byte
+	roots, inter *x509.CertPool
+	revoked      map[[32]byte]bool
+}
+
+// maxVerified bounds the verified chains that are remembered.
+const maxVerified = 100_000
+
+// suites are offered below TLS 1.3: the four that OCPP requires of a CSMS
+// (A00.FR.318, 2.x part 2; two of them need an RSA certificate and have no
+// forward secrecy, so they come last) and what clients commonly prefer.
+var suites = []uint16{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+	tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+	tls.TLS_RSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_RSA_WITH_AES_256_GCM_SHA384,
+}
+
+// TLS is everything that handshakes are made with.
+type TLS struct {
+	// Certificates are the server's, ECDSA first; the first one also serves
+	// clients that send no server name.
+	Certificates []tls.Certificate
+	Trust        Trust
+	// Tickets are the session ticket keys that all gateways share, newest first.
+	// Empty: this process makes its own.
+	Tickets [][32]byte
+}
+
+// SetTLS replaces everything that handshakes are made with. Connections stay.
+func (g *Gateway) SetTLS(t TLS) {
+	n := &tlsNow{certificates: t.Certificates, tickets: t.Tickets, roots: x509.NewCertPool(), inter: x509.NewCertPool(), revoked: t.Trust.Revoked}
+	for _, c := range t.Trust.Roots {
+		n.roots.AddCert(c)
+	}
+	for _, c := range t.Trust.Intermediates {
+		n.inter.AddCert(c)
+	}
+	base := &tls.Config{
+		MinVersion:   tls.VersionTLS12,
+		CipherSuites: suites,
+		Certificates: t.Certificates,
+		NextProtos:   []string{"http/1.1"},
+	}
+	mutual := base.Clone()
+	// Any certificate, then our own check: it gives the reason, and the standard
+	// one would insist on an extended key usage that OCPP advises against (A00.FR.514).
+	mutual.ClientAuth = tls.RequireAnyClientCert
+	// Called on resumption, too, so that a revoked certificate cannot resume.
+	mutual.VerifyConnection = func(cs tls.ConnectionState) error { return g.tls.verify(n, cs.PeerCertificates, time.Now()) }
+	for _, c := range []*tls.Config{base, mutual} {
+		if len(t.Tickets) > 0 {
+			c.SetSessionTicketKeys(t.Tickets)
+		}
+	}
+	n.profiles[ocpp.ProfileTLS], n.profiles[ocpp.ProfileMTLS] = base, mutual
+	g.tls.now.Store(n)
+}
+
+// config is the configuration of a listener: it looks up the current one at
+// each handshake.
+func (s *tlsState) config(profile ocpp.SecurityProfile) *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			n := s.now.Load()
+			if n == nil || len(n.certificates) == 0 {
+				return nil, errors.New("no server certificate yet")
+			}
+			return n.profiles[profile], nil
+		},
+	}
+}
+
+// certificateError says why a client certificate was refused in the handshake.
+type certificateError struct {
+	reason  ocpp.Reason
+	subject string
+	err     error
+}
+
+func (e *certificateError) Error() string {
+	return fmt.Sprintf("client certificate of %q: %s: %v", e.subject, e.reason, e.err)
+}
+
+func (e *certificateError) Unwrap() error { return e.err }
+
+// HandshakeFailure is the metric label of the failure.
+func (e *certificateError) HandshakeFailure() string { return string(e.reason) }
+
+// verify checks the presented chain: revocation each time, signatures once per
+// chain for as long as all its certificates are valid.
+func (s *tlsState) verify(n *tlsNow, chain []*x509.Certificate, now time.Time) error {
+	if len(chain) == 0 {
+		return &certificateError{reason: ocpp.ReasonNoCertificate, err: errors.New("none presented")}
+	}
+	leaf := chain[0]
+	fail := func(reason ocpp.Reason, err error) error {
+		subject := leaf.Subject.CommonName
+		return &certificateError{reason: reason, subject: subject[:min(len(subject), 64)], err: err}
+	}
+	if n.revoked[sha256.Sum256(leaf.Raw)] {
+		return fail(ocpp.ReasonRevoked, errors.New("revoked"))
+	}
+	h := sha256.New()
+	for _, c := range chain {
+		h.Write(c.Raw)
+	}
+	key := [32]byte(h.Sum(nil))
+	s.mu.Lock()
+	until, ok := s.verified[key]
+	ok = ok && s.of == n && now.Before(until)
+	s.mu.Unlock()
+	if ok {
+		return nil
+	}
+	if now.Before(leaf.NotBefore) {
+		return fail(ocpp.ReasonNotYetValid, fmt.Errorf("valid in %s", leaf.NotBefore.Sub(now).Round(time.Second)))
+	}
+	if now.After(leaf.NotAfter) {
+		return fail(ocpp.ReasonExpired, fmt.Errorf("expired %s ago", now.Sub(leaf.NotAfter).Round(time.Second)))
+	}
+	inter := n.inter
+	if len(chain) > 1 {
+		inter = n.inter.Clone()
+		for _, c := range chain[1:] {
+			inter.AddCert(c)
+		}
+	}
+	chains, err := leaf.Verify(x509.VerifyOptions{Roots: n.roots, Intermediates: inter, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	if err != nil {
+		if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
+			return fail(ocpp.ReasonExpired, err)
+		}
+		if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+			return fail(ocpp.ReasonUnknownCA, err)
+		}
+		return fail(ocpp.ReasonBadCertificate, err)
+	}
+	until = leaf.NotAfter
+	for _, c := range chains[0] {
+		if c.NotAfter.Before(until) {
+			until = c.NotAfter
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.now.Load() != n {
+		return nil // trust changed meanwhile: nothing to remember
+	}
+	if s.of != n || len(s.verified) >= maxVerified {
+		s.of, s.verified = n, make(map[[32]byte]time.Time)
+	}
+	s.verified[key] = until
+	return nil
+}
+
+// Enforce closes the connections of stations whose certificate is revoked by
+// the current trust.
+func (g *Gateway) Enforce() {
+	n := g.tls.now.Load()
+	if n == nil || len(n.revoked) == 0 {
+		return
+	}
+	short := make(map[[16]byte]bool, len(n.revoked))
+	for sum := range n.revoked {
+		short[[16]byte(sum[:16])] = true
+	}
+	for _, c := range g.all() {
+		if c.leaf != ([16]byte{}) && short[c.leaf] {
+			c.ws.Close(closePolicy, "certificate revoked", CloseRevoked)
+		}
+	}
+}
+
+// Drop closes the station's connection; with a fingerprint (SHA-256, hex), only
+// if it rests on that certificate.
+func (g *Gateway) Drop(station ocpp.StationID, fingerprint string, reason ws.CloseReason) {
+	c := g.lookup(station)
+	if c == nil {
+		return
+	}
+	if sum, err := hex.DecodeString(fingerprint); fingerprint != "" && (err != nil || len(sum) < 16 || c.leaf != [16]byte(sum[:16])) {
+		return
+	}
+	c.ws.Close(closePolicy, "no longer admitted", reason)
+}
