@@ -1,0 +1,220 @@
+package fleet
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha1"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"holdfast/ocpp"
+)
+
+// maxUpgradeAnswer is the longest answer to an upgrade request, in bytes.
+const maxUpgradeAnswer = 16 << 10
+
+// Refused is a server's answer to an upgrade request other than 101.
+type Refused struct {
+	Status int // HTTP status
+}
+
+func (e *Refused) Error() string { return fmt.Sprintf("upgrade refused with HTTP %d", e.Status) }
+
+// errNoSubprotocol: 101 without a subprotocol, or with one that was not offered.
+var errNoSubprotocol = errors.New("upgraded without the offered subprotocol")
+
+// certificateKey is the context key under which a handshake finds the station's
+// certificate, so that all stations of a profile share one tls.Config.
+type certificateKey struct{}
+
+// clientTLS returns the configuration of every station that connects to host.
+// Session tickets are not kept: a shared cache would mix up identities.
+func clientTLS(host string, roots *x509.CertPool) *tls.Config {
+	return &tls.Config{
+		ServerName: host,
+		MinVersion: tls.VersionTLS12,
+		GetClientCertificate: func(request *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			if own, _ := request.Context().Value(certificateKey{}).(*tls.Certificate); own != nil {
+				return own, nil
+			}
+			return new(tls.Certificate), nil // none: the server decides
+		},
+		// The server is verified below: crypto/tls knows no CN rule.
+		InsecureSkipVerify: true,
+		VerifyConnection:   func(state tls.ConnectionState) error { return verifyServer(state, host, roots) },
+	}
+}
+
+// verifyServer checks the chain and the name: a SAN, or, as OCPP has it, the
+// common name (OCPP 2.x A00).
+func verifyServer(state tls.ConnectionState, host string, roots *x509.CertPool) error {
+	chain := state.PeerCertificates
+	if len(chain) == 0 {
+		return errors.New("the server sent no certificate")
+	}
+	options := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
+	for _, c := range chain[1:] {
+		options.Intermediates.AddCert(c)
+	}
+	if _, err := chain[0].Verify(options); err != nil {
+		return fmt.Errorf("server certificate: %w", err)
+	}
+	if err := chain[0].VerifyHostname(host); err != nil && !strings.EqualFold(chain[0].Subject.CommonName, host) {
+		return fmt.Errorf("server certificate: neither a SAN nor the CN is %s", host)
+	}
+	return nil
+}
+
+// handshake is what one attempt to connect presents. The zero values of a
+// station's own attempt come from its identity; faults change them.
+type handshake struct {
+	station     ocpp.StationID
+	target      target
+	certificate *tls.Certificate
+	user        string // of Basic; empty: no Authorization header
+	password    string
+	protocols   string // Sec-WebSocket-Protocol; empty: none
+	want        string // the subprotocol that must come back
+}
+
+// open makes one attempt. On success the returned reader may hold the first
+// frames already.
+func (f *Fleet) open(ctx context.Context, h handshake) (*conn, *bufio.Reader, error) {
+	ctx, cancel := context.WithTimeout(ctx, f.cfg.HandshakeTimeout)
+	defer cancel()
+	tcp, err := f.cfg.Dial(ctx, h.station, h.target.address)
+	if err != nil {
+		return nil, nil, &connectError{errorDial, err}
+	}
+	stop := context.AfterFunc(ctx, func() { tcp.SetDeadline(past) })
+	c, br, err := f.upgrade(ctx, tcp, h)
+	if !stop() && err == nil {
+		readers.Put(br)
+		err = &connectError{errorTimeout, ctx.Err()}
+	}
+	if err != nil {
+		tcp.SetLinger(0)
+		tcp.Close()
+		return nil, nil, err
+	}
+	return c, br, nil
+}
+
+// upgrade makes tcp a WebSocket connection.
+func (f *Fleet) upgrade(ctx context.Context, tcp *net.TCPConn, h handshake) (*conn, *bufio.Reader, error) {
+	nc := net.Conn(tcp)
+	if h.target.tls != nil {
+		tc := tls.Client(tcp, h.target.tls)
+		if err := tc.HandshakeContext(context.WithValue(ctx, certificateKey{}, h.certificate)); err != nil {
+			return nil, nil, &connectError{errorTLS, err}
+		}
+		clear(tc.ConnectionState().PeerCertificates) // verified and not needed again
+		nc = tc
+	}
+	var nonce [16]byte
+	for i := range nonce {
+		nonce[i] = byte(rand.Uint32())
+	}
+	key := base64.StdEncoding.EncodeToString(nonce[:])
+	request := &http.Request{Header: http.Header{}}
+	if h.user != "" {
+		request.SetBasicAuth(h.user, h.password)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "GET %s/%s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n", strings.TrimRight(h.target.url.EscapedPath(), "/"), url.PathEscape(string(h.station)), h.target.url.Host)
+	fmt.Fprintf(&b, "Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n", key)
+	if h.protocols != "" {
+		fmt.Fprintf(&b, "Sec-WebSocket-Protocol: %s\r\n", h.protocols)
+	}
+	if basic := request.Header.Get("Authorization"); basic != "" {
+		fmt.Fprintf(&b, "Authorization: %s\r\n", basic)
+	}
+	b.WriteString("\r\n")
+	if _, err := io.WriteString(nc, b.String()); err != nil {
+		return nil, nil, &connectError{errorDial, fmt.Errorf("upgrade request: %w", err)}
+	}
+	limited := &io.LimitedReader{R: nc, N: maxUpgradeAnswer}
+	br := readers.Get().(*bufio.Reader)
+	br.Reset(limited)
+	err := checkUpgrade(br, key, h.want)
+	limited.N = math.MaxInt64
+	var c *conn
+	if err == nil {
+		c, err = newConn(nc, tcp, f.cfg.MaxMessage)
+	}
+	if err != nil {
+		br.Reset(nil)
+		readers.Put(br)
+		return nil, nil, err
+	}
+	return c, br, nil
+}
+
+// checkUpgrade reads the answer to the upgrade request (RFC 6455 §4.1).
+func checkUpgrade(br *bufio.Reader, key, want string) error {
+	answer, err := http.ReadResponse(br, nil)
+	if err != nil {
+		// In TLS 1.3 a server's refusal of our certificate arrives only here.
+		if isRemoteAlert(err) {
+			return &connectError{errorTLS, err}
+		}
+		return &connectError{errorUpgrade, fmt.Errorf("answer to the upgrade: %w", err)}
+	}
+	answer.Body.Close()
+	switch {
+	case answer.StatusCode == http.StatusUnauthorized:
+		return &connectError{errorUnauthorized, &Refused{answer.StatusCode}}
+	case answer.StatusCode == http.StatusNotFound:
+		return &connectError{errorNotFound, &Refused{answer.StatusCode}}
+	case answer.StatusCode != http.StatusSwitchingProtocols:
+		return &connectError{errorRefused, &Refused{answer.StatusCode}}
+	}
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	switch {
+	case !strings.EqualFold(answer.Header.Get("Upgrade"), "websocket"),
+		!strings.Contains(strings.ToLower(answer.Header.Get("Connection")), "upgrade"),
+		answer.Header.Get("Sec-WebSocket-Accept") != base64.StdEncoding.EncodeToString(sum[:]):
+		return &connectError{errorUpgrade, errors.New("101 without Upgrade, Connection or the right Sec-WebSocket-Accept")}
+	case answer.Header.Get("Sec-WebSocket-Extensions") != "":
+		return &connectError{errorUpgrade, errors.New("extension that was not offered")}
+	case answer.Header.Get("Sec-WebSocket-Protocol") != want:
+		return &connectError{errorSubprotocol, errNoSubprotocol}
+	}
+	return nil
+}
+
+// isRemoteAlert reports whether err is an alert that the peer sent.
+func isRemoteAlert(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "remote error"
+}
+
+// connectError says in which step an attempt to connect ended.
+type connectError struct {
+	kind errorKind
+	err  error
+}
+
+func (e *connectError) Error() string { return e.err.Error() }
+func (e *connectError) Unwrap() error { return e.err }
+
+// backOff is the wait before the attempt after n failures (OCPP 2.x part 4,
+// RetryBackOff variables): the random part is added, not doubled.
+func (b BackOff) wait(n int, random *rand.PCG) time.Duration {
+	wait := b.Minimum << min(n, b.Repeat)
+	if b.Random > 0 {
+		wait += time.Duration(rand.New(random).Int64N(int64(b.Random)))
+	}
+	return wait
+}

@@ -1,0 +1,40 @@
+package fleet
+
+import (
+	"encoding/json"
+	"time"
+
+	"holdfast/ocpp"
+)
+
+// dialect is what differs between the versions: how a station's facts become
+// messages, and which commands it takes.
+type dialect struct {
+	boot               func(s *station) any
+	authorize          func(tag string) any
+	authorized         func(s *station, result json.RawMessage) (status string, err error)
+	status             func(s *station, connector int) string
+	statusNotification func(s *station, connector int, at time.Time) any
+	meterValues        func(s *station, connector int) (action string, payload any) // outside of a transaction's own messages
+	start              func(s *station, connector int, now sample, remoteID *int)
+	meter              func(s *station, connector int, now sample)
+	stop               func(s *station, connector int, now sample, reason endReason)
+	commands           map[string]command
+}
+
+func dialectOf(v ocpp.Version) *dialect {
+	if v.Is2x() {
+		return &dialect2x
+	}
+	return &dialect16
+}
+
+// simple is the whole answer of many commands.
+type simple struct {
+	Status string `json:"status"`
+}
+
+// wireTime is a time as OCPP writes it: RFC 3339, UTC, three digits at most.
+func wireTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+
+func wireMilli(ms int64) string { return wireTime(time.UnixMilli(ms)) }

@@ -1,0 +1,566 @@
+package fleet
+
+import (
+	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha1"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"holdfast/ocpp"
+)
+
+// authority issues the certificates of a test.
+type testCA struct {
+	key   *ecdsa.PrivateKey
+	cert  *x509.Certificate
+	roots *x509.CertPool
+}
+
+func newTestCA(t testing.TB) *testCA {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test Root"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := &testCA{key: key, roots: x509.NewCertPool()}
+	ca.cert, _ = x509.ParseCertificate(der)
+	ca.roots.AddCert(ca.cert)
+	return ca
+}
+
+func (ca *testCA) issue(t testing.TB, cn string, ips ...net.IP) *tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{ca.sign(t, cn, &key.PublicKey, ips...)}, PrivateKey: key}
+}
+
+func (ca *testCA) sign(t testing.TB, cn string, public any, ips ...net.IP) []byte {
+	serial, _ := rand.Int(rand.Reader, big.NewInt(1<<62))
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: cn, Organization: []string{"Test Operator"}}, IPAddresses: ips,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
+	}, ca.cert, public, ca.key)
+	if err != nil {
+		t.Error(err)
+	}
+	return der
+}
+
+// testServer is a small OCPP server for both version families, written without
+// any of the product's server code. It keeps a record, idempotently, and can be
+// told to do wrong.
+type testServer struct {
+	t    testing.TB
+	http *httptest.Server
+
+	// What goes wrong. Set before stations connect, or between steps.
+	boot        atomic.Value // func(station string, n int) (status string, interval int)
+	loseAnswers atomic.Int64 // so many transaction messages are processed and not answered
+	dropStops   atomic.Bool  // the end of transactions is acknowledged and forgotten
+	doubleStart atomic.Bool  // every start makes a second record
+	alterValues atomic.Bool  // meter values are stored one too high
+	password    atomic.Value // string; other passwords are refused
+
+	mu       sync.Mutex
+	stations map[string]*testStation
+	nextID   int
+}
+
+// testStation is what the server knows of a station.
+type testStation struct {
+	server  *testServer
+	id      string
+	version ocpp.Version
+	seen    []string // actions, in order
+	boots   int
+	record  []*RecordedTransaction
+	c       *serverConn // nil while offline
+	connects,
+	pings int
+	waiting map[ocpp.MessageID]chan ocpp.Frame
+	offline int               // events with offline:true
+	onCSR   func(csr string) // may be nil
+}
+
+// serverConn is the server side of RFC 6455, the least that is needed.
+type serverConn struct {
+	net.Conn
+	br *bufio.Reader
+	mu sync.Mutex
+}
+
+func newTestServer(t testing.TB, profile ocpp.SecurityProfile, ca *testCA) *testServer {
+	s := &testServer{t: t, stations: make(map[string]*testStation), nextID: 100}
+	s.boot.Store(func(string, int) (string, int) { return "Accepted", 300 })
+	s.http = httptest.NewUnstartedServer(http.HandlerFunc(s.upgrade))
+	s.http.Config.ErrorLog = nil
+	s.http.Config.ErrorLog = discardLog
+	switch profile {
+	case ocpp.ProfilePlain:
+		s.http.Start()
+	default:
+		s.http.TLS = &tls.Config{Certificates: []tls.Certificate{*ca.issue(t, "localhost", net.IPv4(127, 0, 0, 1))}}
+		if profile == ocpp.ProfileMTLS {
+			s.http.TLS.ClientAuth = tls.RequireAndVerifyClientCert
+			s.http.TLS.ClientCAs = ca.roots
+		}
+		s.http.StartTLS()
+	}
+	t.Cleanup(func() {
+		s.mu.Lock()
+		for _, st := range s.stations {
+			if st.c != nil {
+				st.c.Close()
+			}
+		}
+		s.mu.Unlock()
+		s.http.Close()
+	})
+	return s
+}
+
+func (s *testServer) target() string {
+	return strings.Replace(s.http.URL, "http", "ws", 1) + "/ocpp"
+}
+
+func (s *testServer) upgrade(w http.ResponseWriter, r *http.Request) {
+	id, err := ocpp.ParseStationID(r.URL.EscapedPath())
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	}
+	if want, _ := s.password.Load().(string); want != "" {
+		if user, password, ok := r.BasicAuth(); !ok || user != string(id) || password != want {
+			http.Error(w, "no", http.StatusUnauthorized)
+			return
+		}
+	}
+	version, ok := ocpp.VersionOf(r.Header.Get("Sec-WebSocket-Protocol"))
+	nc, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer nc.Close()
+	sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	fmt.Fprintf(nc, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n", base64.StdEncoding.EncodeToString(sum[:]))
+	c := &serverConn{Conn: nc, br: rw.Reader}
+	if !ok {
+		io.WriteString(nc, "\r\n")
+		c.write(opClose, []byte{0x03, 0xea})
+		return
+	}
+	fmt.Fprintf(nc, "Sec-WebSocket-Protocol: %s\r\n\r\n", version.Subprotocol())
+	s.mu.Lock()
+	st := s.stations[string(id)]
+	if st == nil {
+		st = &testStation{server: s, id: string(id), waiting: make(map[ocpp.MessageID]chan ocpp.Frame)}
+		s.stations[string(id)] = st
+	}
+	st.version, st.c = version, c
+	st.connects++
+	s.mu.Unlock()
+	st.serve(c)
+	s.mu.Lock()
+	if st.c == c {
+		st.c = nil
+	}
+	s.mu.Unlock()
+}
+
+func (c *serverConn) write(op byte, payload []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b := []byte{0x80 | op}
+	switch n := len(payload); {
+	case n < 126:
+		b = append(b, byte(n))
+	case n < 1<<16:
+		b = binary.BigEndian.AppendUint16(append(b, 126), uint16(n))
+	default:
+		b = binary.BigEndian.AppendUint64(append(b, 127), uint64(n))
+	}
+	_, err := c.Write(append(b, payload...))
+	return err
+}
+
+func (c *serverConn) read() (op byte, payload []byte, err error) {
+	var head [14]byte
+	if _, err = io.ReadFull(c.br, head[:2]); err != nil {
+		return
+	}
+	n := uint64(head[1] & 0x7f)
+	switch n {
+	case 126:
+		_, err = io.ReadFull(c.br, head[2:4])
+		n = uint64(binary.BigEndian.Uint16(head[2:]))
+	case 127:
+		_, err = io.ReadFull(c.br, head[2:10])
+		n = binary.BigEndian.Uint64(head[2:])
+	}
+	if err != nil {
+		return
+	}
+	if head[1]&0x80 == 0 || head[0]&0xf0 != 0x80 || n > 1<<20 {
+		return 0, nil, fmt.Errorf("bad frame of a client: % x", head[:2])
+	}
+	var mask [4]byte
+	if _, err = io.ReadFull(c.br, mask[:]); err != nil {
+		return
+	}
+	payload = make([]byte, n)
+	if _, err = io.ReadFull(c.br, payload); err != nil {
+		return
+	}
+	for i := range payload {
+		payload[i] ^= mask[i%4]
+	}
+	return head[0] & 0x0f, payload, nil
+}
+
+func (st *testStation) serve(c *serverConn) {
+	for {
+		op, data, err := c.read()
+		if err != nil {
+			return
+		}
+		switch op {
+		case opClose:
+			c.write(opClose, data)
+			return
+		case opPing:
+			st.server.mu.Lock()
+			st.pings++
+			st.server.mu.Unlock()
+			c.write(opPong, data)
+		case opText:
+			if !utf8Frame(st.server.t, data) {
+				return
+			}
+			frame, bad := ocpp.Parse(data)
+			if bad != nil {
+				st.server.t.Errorf("station %s sent %s: %v", st.id, data, bad)
+				return
+			}
+			if frame.Type == ocpp.TypeCall {
+				if reply := st.answer(frame.Action, frame.Payload); reply != nil {
+					c.write(opText, ocpp.AppendResult(nil, frame.ID, encode(reply)))
+				}
+				continue
+			}
+			st.server.mu.Lock()
+			waiter := st.waiting[frame.ID]
+			delete(st.waiting, frame.ID)
+			st.server.mu.Unlock()
+			if waiter != nil {
+				waiter <- frame
+			}
+		}
+	}
+}
+
+type object = map[string]any
+
+// answer is the server's rules: nil means that it does not answer.
+func (st *testStation) answer(action string, payload json.RawMessage) any {
+	s := st.server
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st.seen = append(st.seen, action)
+	now := time.Now().UTC().Format(time.RFC3339)
+	lose := func(reply any) any {
+		if s.loseAnswers.Load() > 0 {
+			s.loseAnswers.Add(-1)
+			return nil
+		}
+		return reply
+	}
+	switch action {
+	case "BootNotification":
+		st.boots++
+		status, interval := s.boot.Load().(func(string, int) (string, int))(st.id, st.boots)
+		return object{"status": status, "currentTime": now, "interval": interval}
+	case "Heartbeat":
+		return object{"currentTime": now}
+	case "Authorize":
+		status := "Accepted"
+		if strings.Contains(string(payload), "BLOCKED") {
+			status = "Blocked"
+		}
+		return object{"idTagInfo": object{"status": status}, "idTokenInfo": object{"status": status}}
+	case "StartTransaction":
+		return lose(st.start(payload))
+	case "MeterValues":
+		st.meter(payload)
+		return lose(object{})
+	case "StopTransaction":
+		st.stop(payload)
+		return lose(object{})
+	case "TransactionEvent":
+		st.event(payload)
+		return lose(object{})
+	case "SignCertificate":
+		var r struct{ CSR string }
+		json.Unmarshal(payload, &r)
+		if st.onCSR != nil {
+			st.onCSR(r.CSR)
+		}
+		return object{"status": "Accepted"}
+	}
+	return object{}
+}
+
+func (st *testStation) start(payload json.RawMessage) any {
+	var r start16Request
+	json.Unmarshal(payload, &r)
+	at, err := time.Parse(time.RFC3339, r.Timestamp)
+	if err != nil {
+		st.server.t.Errorf("StartTransaction timestamp: %v", err)
+	}
+	for _, old := range st.record {
+		if old.Start.Equal(at) && old.Connector == r.Connector && old.IDTag == r.IDTag {
+			return object{"transactionId": atoi(old.ID), "idTagInfo": object{"status": "Accepted"}}
+		}
+	}
+	add := func() int {
+		st.server.nextID++
+		st.record = append(st.record, &RecordedTransaction{ID: strconv.Itoa(st.server.nextID), Connector: r.Connector, IDTag: r.IDTag, Start: at, MeterStart: int64(r.MeterStart)})
+		return st.server.nextID
+	}
+	id := add()
+	if st.server.doubleStart.Load() {
+		add()
+	}
+	status := "Accepted"
+	if r.IDTag == "LATE" {
+		status = "Expired"
+	}
+	return object{"transactionId": id, "idTagInfo": object{"status": status}}
+}
+
+func (st *testStation) find(id string) *RecordedTransaction {
+	for _, r := range st.record {
+		if r.ID == id {
+			return r
+		}
+	}
+	return nil
+}
+
+func (st *testStation) meter(payload json.RawMessage) {
+	var r meterValues16Request
+	json.Unmarshal(payload, &r)
+	if r.Transaction == nil {
+		return
+	}
+	tx := st.find(strconv.Itoa(*r.Transaction))
+	if tx == nil {
+		st.server.t.Errorf("MeterValues of transaction %d, which there is none", *r.Transaction)
+		return
+	}
+	for _, m := range r.Values {
+		for _, v := range m.Sampled {
+			value, err := strconv.ParseFloat(v.Value, 64)
+			if err != nil {
+				st.server.t.Error(err)
+			}
+			st.addValue(tx, m.Timestamp, v.Measurand, value, v.Unit)
+		}
+	}
+}
+
+func (st *testStation) addValue(tx *RecordedTransaction, timestamp, measurand string, value float64, unit string) {
+	at, err := time.Parse(time.RFC3339, timestamp)
+	if err != nil {
+		st.server.t.Error(err)
+	}
+	if st.server.alterValues.Load() {
+		value++
+	}
+	v := Value{at, measurand, value, unit}
+	if !slices.ContainsFunc(tx.Values, func(old Value) bool { return old.At.Equal(at) && old.Measurand == measurand }) {
+		tx.Values = append(tx.Values, v)
+	}
+}
+
+func (st *testStation) stop(payload json.RawMessage) {
+	var r stop16Request
+	json.Unmarshal(payload, &r)
+	tx := st.find(strconv.Itoa(r.Transaction))
+	if tx == nil {
+		if r.Transaction != -1 {
+			st.server.t.Errorf("StopTransaction of transaction %d, which there is none", r.Transaction)
+		}
+		return
+	}
+	if st.server.dropStops.Load() {
+		return
+	}
+	tx.Stop, _ = time.Parse(time.RFC3339, r.Timestamp)
+	tx.MeterStop, tx.Reason = int64(r.MeterStop), r.Reason
+}
+
+func (st *testStation) event(payload json.RawMessage) {
+	var r transactionEvent
+	if err := json.Unmarshal(payload, &r); err != nil {
+		st.server.t.Error(err)
+	}
+	if r.Offline {
+		st.offline++
+	}
+	tx := st.find(r.Transaction.ID)
+	if tx == nil {
+		tx = &RecordedTransaction{ID: r.Transaction.ID}
+		st.record = append(st.record, tx)
+	}
+	at, _ := time.Parse(time.RFC3339, r.Timestamp)
+	if slices.Contains(tx.SeqNos, r.SeqNo) {
+		return
+	}
+	if n := len(tx.SeqNos); n != r.SeqNo {
+		st.server.t.Errorf("transaction %s: seqNo %d after %d events", tx.ID, r.SeqNo, n)
+	}
+	tx.SeqNos = append(tx.SeqNos, r.SeqNo)
+	switch r.EventType {
+	case "Started":
+		tx.Start, tx.Connector, tx.IDTag = at, r.EVSE.ID, r.IDToken.IDToken
+	case "Ended":
+		if st.server.dropStops.Load() {
+			return
+		}
+		tx.Stop, tx.Reason = at, r.Transaction.StoppedReason
+	}
+	for _, m := range r.Values {
+		for _, v := range m.Sampled {
+			st.addValue(tx, m.Timestamp, v.Measurand, v.Value, v.Unit.Unit)
+		}
+	}
+}
+
+// fetch is the server's record, for Verify.
+func (s *testServer) fetch(id ocpp.StationID) ([]RecordedTransaction, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.stations[string(id)]
+	if st == nil {
+		return nil, errors.New("no such station")
+	}
+	var all []RecordedTransaction
+	for _, r := range st.record {
+		copied := *r
+		copied.Values = slices.Clone(r.Values)
+		all = append(all, copied)
+	}
+	return all, nil
+}
+
+// call sends a CALL to a station and returns its answer.
+func (s *testServer) call(station, action string, payload any) ocpp.Frame {
+	s.t.Helper()
+	s.mu.Lock()
+	st := s.stations[station]
+	s.nextID++
+	id := ocpp.MessageID("s" + strconv.Itoa(s.nextID))
+	answer := make(chan ocpp.Frame, 1)
+	var c *serverConn
+	if st != nil {
+		st.waiting[id] = answer
+		c = st.c
+	}
+	s.mu.Unlock()
+	if c == nil {
+		s.t.Fatalf("station %s is offline", station)
+	}
+	c.write(opText, ocpp.AppendCall(nil, id, action, encode(payload), false))
+	select {
+	case frame := <-answer:
+		return frame
+	case <-time.After(10 * time.Second):
+		s.t.Fatalf("station %s did not answer %s", station, action)
+		return ocpp.Frame{}
+	}
+}
+
+// status calls and returns the answer's status.
+func (s *testServer) status(station, action string, payload any) string {
+	s.t.Helper()
+	frame := s.call(station, action, payload)
+	if frame.Err != nil {
+		return string(frame.Err.Code)
+	}
+	var answer simple
+	json.Unmarshal(frame.Payload, &answer)
+	return answer.Status
+}
+
+// look reads a station's state under the server's lock; the zero station if
+// there is none yet.
+func (s *testServer) look(station string, f func(*testStation)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.stations[station]
+	if st == nil {
+		st = &testStation{}
+	}
+	f(st)
+}
+
+func (s *testServer) saw(station, action string) (n int) {
+	s.look(station, func(st *testStation) {
+		for _, a := range st.seen {
+			if a == action {
+				n++
+			}
+		}
+	})
+	return n
+}
+
+// eventually polls until ok holds.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s", what)
+		}
+		<-time.After(2 * time.Millisecond)
+	}
+}
+
+func atoi(s string) int {
+	n, _ := strconv.Atoi(s)
+	return n
+}

@@ -1,0 +1,454 @@
+package fleet
+
+import (
+	"bufio"
+	"cmp"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"holdfast/ocpp"
+)
+
+// registration is what the server said to the last BootNotification.
+type registration uint8
+
+const (
+	unregistered registration = iota
+	pending
+	rejected
+	accepted
+)
+
+// station is one charging station. All of it belongs to the goroutine that runs
+// turn, except mu's fields.
+type station struct {
+	// Set by newStation, then read-only.
+	f      *Fleet
+	id     Identity
+	speaks *dialect
+
+	// Owned by turn.
+	conn          *conn // nil while offline
+	tasks         []task
+	sentIDs       uint32 // message ids given out
+	txIDs         uint32 // 2.x transaction ids given out
+	failures      int    // attempts to connect that failed in a row
+	random        rand.PCG
+	state         registration
+	bootReason    string        // 2.x reason of the next BootNotification; empty: none is due
+	interval      time.Duration // between heartbeats
+	offline       time.Duration // when the last connection ended
+	queue         []*message    // waiting, lost with the connection
+	backlog       []*message    // transaction messages, in order, kept while offline
+	resendAt      time.Duration // when backlog[0] may be sent again
+	open          *message      // our CALL that is not answered yet
+	after         []func()      // what follows the answer to the CALL being handled
+	connectors    []connector
+	password      string // the current one
+	settled       bool   // sessions were ended for Settle
+	resetWhenIdle bool
+	extra         *extra            // what few stations have
+	settings      map[string]string // configuration keys and variables that were changed
+
+	mu    sync.Mutex
+	line  *conn // == conn, for wake and Provoke
+	idle  bool  // the goroutine waits for the next message
+	fault Fault // asked for by Provoke
+}
+
+// extra is the state of functions that few stations use at a time.
+type extra struct {
+	list         localList
+	reservations map[int]reservation // by id
+	profiles     []chargingProfile
+	certificates certificates
+	job          job // firmware update or log upload
+}
+
+func newStation(f *Fleet, id Identity) *station {
+	id.Serial = cmp.Or(id.Serial, string(id.ID[:min(25, len(id.ID))]))
+	id.User = cmp.Or(id.User, string(id.ID))
+	s := &station{f: f, id: id, password: id.Password, speaks: dialectOf(id.Version), bootReason: "PowerUp"}
+	h := fnv.New64a()
+	io.WriteString(h, id.ID.Fold())
+	own := h.Sum64()
+	s.random = *rand.NewPCG(f.cfg.Seed, own)
+	s.connectors = make([]connector, cmp.Or(id.Connectors, 1))
+	for i := range s.connectors {
+		s.connectors[i] = newConnector(f.cfg.Seed, own+uint64(i)+1)
+	}
+	return s
+}
+
+func (s *station) more() *extra {
+	if s.extra == nil {
+		s.extra = new(extra)
+	}
+	return s.extra
+}
+
+// turn waits for what comes next – something to read, a task, a fault, the end –
+// deals with it, and hands over to a fresh goroutine: the wait then needs the
+// smallest stack, whatever the work before it needed.
+func (s *station) turn() {
+	if s.f.stopping() {
+		if s.conn != nil {
+			s.disconnect(func(c *conn) { c.close(closeGoingAway, "station goes away") })
+		}
+		s.f.wg.Done()
+		return
+	}
+	if s.conn == nil {
+		s.waitOffline()
+	} else if s.readable() {
+		s.read(nil)
+	}
+	s.takeFault()
+	if s.f.settling.Load() && !s.settled {
+		s.settle()
+	}
+	s.runTasks()
+	s.pump()
+	go s.turn()
+}
+
+func (s *station) waitOffline() {
+	timer := time.NewTimer(s.nextTask() - s.f.elapsed())
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.f.ctx.Done():
+	}
+}
+
+// readable waits until the connection has something to read, an error included,
+// and reports false if the station has other things to do first.
+func (s *station) readable() bool {
+	if !s.waitUntil(s.f.start.Add(s.nextTask()), true) {
+		return false
+	}
+	return !errors.Is(s.conn.readable(), os.ErrDeadlineExceeded)
+}
+
+// waitUntil bounds the reads that follow, and reports false if the station has to
+// look up instead: at a fault or the end of Run always, at Settle if it would
+// only wait.
+func (s *station) waitUntil(t time.Time, idle bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.idle = idle
+	if s.fault != NoFault || s.f.stopping() || idle && s.f.settling.Load() && !s.settled {
+		return false
+	}
+	s.conn.tcp.SetReadDeadline(t)
+	return true
+}
+
+// wake makes an idle station look at faults, at Settle and at the end of Run.
+func (s *station) wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.idle && s.line != nil {
+		s.line.tcp.SetReadDeadline(past)
+	}
+}
+
+// read handles messages until nothing is left. br is the reader of the upgrade,
+// or nil if the socket became readable: then what is there may still be no more
+// than a TLS session ticket, and the wait for a message goes on until the next
+// task. After a message only what came with it is looked for, with a deadline
+// that has passed: it would not make the socket readable again.
+func (s *station) read(br *bufio.Reader) {
+	deadline, idle := past, false
+	if br == nil {
+		br = readers.Get().(*bufio.Reader)
+		br.Reset(s.conn)
+		deadline, idle = s.f.start.Add(s.nextTask()), true
+	}
+	defer func() { br.Reset(nil); readers.Put(br) }()
+	for c := s.conn; s.conn == c; deadline, idle = past, false {
+		if br.Buffered() == 0 {
+			if !s.waitUntil(deadline, idle) {
+				return
+			}
+			if _, err := br.Peek(1); errors.Is(err, os.ErrDeadlineExceeded) {
+				return
+			}
+		}
+		if !s.waitUntil(time.Now().Add(frameTimeout), false) {
+			return // what is half read dies with the connection: faults and the end both close it
+		}
+		data, err := c.readMessage(br)
+		if err != nil {
+			s.lost(err)
+			return
+		}
+		if data != nil && !c.mute.Load() {
+			s.f.stats.received.Add(1)
+			s.handle(data)
+			s.pump()
+		}
+	}
+}
+
+// connect makes one attempt.
+func (s *station) connect() {
+	f := s.f
+	select {
+	case f.gate <- struct{}{}:
+	case <-f.ctx.Done():
+		return
+	}
+	began := f.elapsed()
+	c, br, err := f.open(f.ctx, s.handshake())
+	<-f.gate
+	if err != nil {
+		s.connectFailed(err)
+		return
+	}
+	f.stats.connects.Add(1)
+	f.stats.connectTime.add(f.elapsed() - began)
+	f.stats.connected[s.id.Profile].Add(1)
+	s.failures = 0
+	s.mu.Lock()
+	s.conn, s.line = c, c
+	s.mu.Unlock()
+	s.connected()
+	s.read(br)
+}
+
+func (s *station) connectFailed(err error) {
+	if s.f.stopping() {
+		return
+	}
+	kind := errorDial
+	if e, ok := errors.AsType[*connectError](err); ok {
+		kind = e.kind
+	}
+	s.f.stats.fail(kind)
+	s.f.log.Debug("connection attempt", "station", s.id.ID, "err", err)
+	s.renewalFailed()
+	s.failures++
+	s.schedule(taskConnect, 0, s.f.elapsed()+s.f.cfg.BackOff.wait(s.failures-1, &s.random))
+}
+
+func (s *station) handshake() handshake {
+	h := handshake{
+		station:   s.id.ID,
+		target:    s.f.targets[s.id.Profile],
+		protocols: s.id.Version.Subprotocol(),
+		want:      s.id.Version.Subprotocol(),
+	}
+	if s.id.Profile == ocpp.ProfileMTLS {
+		h.certificate = s.id.Certificate
+	} else {
+		h.user, h.password = s.id.User, s.password
+	}
+	if roots := s.ownRoots(); roots != nil && h.target.tls != nil {
+		h.target.tls = clientTLS(h.target.host, roots)
+	}
+	return h
+}
+
+// connected starts what a new connection begins with: BootNotification after a
+// (re)start, else what changed meanwhile (OCPP 2.0.1 B04; no boot on a plain
+// reconnect).
+func (s *station) connected() {
+	s.f.log.Debug("connected", "station", s.id.ID)
+	s.renewalDone()
+	s.schedulePing()
+	if s.bootReason != "" {
+		s.boot()
+		return
+	}
+	long := s.f.elapsed()-s.offline > s.f.behave.OfflineThreshold
+	s.reportConnectors(long)
+	s.scheduleHeartbeat()
+	s.pump()
+}
+
+// lost ends the connection because of err.
+func (s *station) lost(err error) {
+	e, byFrame := errors.AsType[*closeError](err)
+	switch {
+	case byFrame && e.ours:
+		s.f.stats.fail(errorProtocol)
+		s.f.log.Warn("server broke the WebSocket protocol", "station", s.id.ID, "err", err)
+	case byFrame:
+		s.f.stats.fail(errorClosed)
+		s.f.log.Debug("closed by the server", "station", s.id.ID, "err", err)
+	default:
+		s.f.stats.fail(errorLost)
+		s.f.log.Debug("connection lost", "station", s.id.ID, "err", err)
+	}
+	s.disconnect((*conn).hangUp)
+	s.reconnect(s.f.cfg.BackOff.wait(0, &s.random))
+}
+
+// disconnect ends the connection in the way that end does. The CALL in flight
+// becomes unanswered: a transaction message stays at the head of the backlog and
+// is sent again, with the same content, by the next connection.
+func (s *station) disconnect(end func(*conn)) {
+	c := s.conn
+	s.mu.Lock()
+	s.conn, s.line = nil, nil
+	s.mu.Unlock()
+	end(c)
+	s.f.stats.connected[s.id.Profile].Add(-1)
+	s.offline = s.f.elapsed()
+	for _, kind := range []taskKind{taskPing, taskHeartbeat, taskCallTimeout, taskBoot} {
+		s.cancel(kind, 0)
+	}
+	s.resendAt = 0
+	s.cancel(taskResend, 0)
+	if m := s.open; m != nil {
+		s.open = nil
+		s.f.stats.outstanding.Add(-1)
+		m.tries--
+		m.unanswered(errOffline)
+	}
+	gone := s.queue
+	s.queue = nil
+	for _, m := range gone {
+		m.unanswered(errOffline)
+	}
+	if s.state != accepted && s.bootReason == "" {
+		s.bootReason = "PowerUp" // B02, B03: not registered yet
+	}
+}
+
+func (s *station) reconnect(wait time.Duration) {
+	s.schedule(taskConnect, 0, s.f.elapsed()+wait)
+}
+
+// taskKind says what a station is to do at a time.
+type taskKind uint8
+
+const (
+	taskConnect taskKind = iota
+	taskBoot
+	taskHeartbeat
+	taskPing
+	taskCallTimeout
+	taskResend
+	taskReboot
+	taskJob
+	taskConnector // n is the connector's index
+	taskMeter     // n is the connector's index
+)
+
+// task is due at a time since Run began. There is one of a kind and n.
+type task struct {
+	at   time.Duration
+	kind taskKind
+	n    int32
+}
+
+// never is when a station without tasks has to do something.
+const never = 100 * 365 * 24 * time.Hour
+
+func (s *station) schedule(kind taskKind, n int, at time.Duration) {
+	for i := range s.tasks {
+		if t := &s.tasks[i]; t.kind == kind && int(t.n) == n {
+			t.at = at
+			return
+		}
+	}
+	s.tasks = append(s.tasks, task{at, kind, int32(n)})
+}
+
+func (s *station) cancel(kind taskKind, n int) {
+	s.tasks = slices.DeleteFunc(s.tasks, func(t task) bool { return t.kind == kind && int(t.n) == n })
+}
+
+func (s *station) nextTask() time.Duration {
+	next := never
+	for _, t := range s.tasks {
+		next = min(next, t.at)
+	}
+	return next
+}
+
+// runTasks does what is due, the oldest first.
+func (s *station) runTasks() {
+	for now := s.f.elapsed(); !s.f.stopping(); {
+		due := -1
+		for i, t := range s.tasks {
+			if t.at <= now && (due < 0 || t.at < s.tasks[due].at) {
+				due = i
+			}
+		}
+		if due < 0 {
+			return
+		}
+		t := s.tasks[due]
+		s.tasks = slices.Delete(s.tasks, due, due+1)
+		s.run(t)
+	}
+}
+
+func (s *station) run(t task) {
+	switch t.kind {
+	case taskConnect:
+		if s.conn == nil {
+			s.connect()
+		}
+	case taskBoot:
+		s.boot()
+	case taskHeartbeat:
+		s.heartbeat()
+		s.scheduleHeartbeat()
+	case taskPing:
+		s.ping()
+	case taskCallTimeout:
+		s.callTimedOut()
+	case taskResend: // pump follows
+	case taskReboot:
+		s.reboot()
+	case taskJob:
+		s.jobStep()
+	case taskConnector:
+		s.connectorStep(int(t.n), t.at)
+	case taskMeter:
+		s.meterStep(int(t.n), t.at)
+	}
+}
+
+// ping sends a WebSocket ping. Nothing at all since the last one means that
+// nobody is there any more.
+func (s *station) ping() {
+	c := s.conn
+	if c == nil || c.mute.Load() {
+		return
+	}
+	if c.pinged && !c.heard {
+		s.lost(fmt.Errorf("no pong for %s", s.pingInterval()))
+		return
+	}
+	c.pinged, c.heard = true, false
+	if err := c.write(opPing, nil); err != nil {
+		s.lost(err)
+		return
+	}
+	s.schedulePing()
+}
+
+func (s *station) schedulePing() {
+	if interval := s.pingInterval(); interval > 0 && s.conn != nil {
+		s.schedule(taskPing, 0, s.f.elapsed()+interval)
+	}
+}
+
+// newID returns an id that no station of this identity used before.
+func (s *station) newID() ocpp.MessageID {
+	s.sentIDs++
+	return ocpp.MessageID(s.f.run + "-" + strconv.FormatUint(uint64(s.sentIDs), 36))
+}
