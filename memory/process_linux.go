@@ -1,0 +1,111 @@
+package memory
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// process is what the kernel says of this process.
+type process struct {
+	status status
+	kernel Kernel
+	files  int
+	cgroup *Cgroup // nil where there is no memory controller
+}
+
+func readProcess() (*process, error) {
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return nil, err
+	}
+	s, err := parseStatus(string(text))
+	if err != nil {
+		return nil, err
+	}
+	p := &process{status: s}
+	p.kernel, p.files = readSockets(int(s.fdSize))
+	p.kernel.PageTables = s.tables
+	if p.cgroup, err = readCgroup(); err != nil {
+		return nil, fmt.Errorf("cgroup of this process: %w", err)
+	}
+	return p, nil
+}
+
+// readCgroup returns nil without an error where no memory controller is
+// visible. It looks the cgroup up each time: a process may be moved.
+func readCgroup() (*Cgroup, error) {
+	cgroups, err := os.ReadFile("/proc/self/cgroup")
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	dir, err := findCgroup(string(cgroups), string(mounts))
+	if errors.Is(err, errNoCgroup) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	c, err := dir.read()
+	if errors.Is(err, os.ErrNotExist) { // the root cgroup
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &c, nil
+}
+
+func readRollup() (rollup, error) {
+	text, err := os.ReadFile("/proc/self/smaps_rollup")
+	if err != nil {
+		return rollup{}, err
+	}
+	return parseRollup(string(text))
+}
+
+// Indices into what SO_MEMINFO fills in, SK_MEMINFO_* of linux/sock_diag.h.
+const (
+	meminfoRead    = 0 // rmem_alloc: received, not read yet
+	meminfoForward = 4 // fwd_alloc: reserved for more
+	meminfoQueued  = 5 // wmem_queued: written, not acknowledged yet
+	meminfoOption  = 6 // optmem
+	meminfoBacklog = 7
+	meminfoFields  = 9
+)
+
+// readSockets adds up what the sockets of this process hold in their buffers
+// and counts its open files. It asks every slot of the descriptor table, at
+// 0.2 to 0.3 µs each, which is cheaper than listing the open ones; a
+// descriptor that is closed or reused meanwhile is simply counted or not.
+func readSockets(slots int) (k Kernel, files int) {
+	var info [meminfoFields]uint32
+	for fd := range slots {
+		size := uint32(unsafe.Sizeof(info))
+		_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
+			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+		if errno == unix.EBADF {
+			continue
+		}
+		files++
+		if errno != 0 { // no socket
+			continue
+		}
+		k.Sockets++
+		for _, i := range []int{meminfoRead, meminfoForward, meminfoQueued, meminfoOption, meminfoBacklog} {
+			k.SocketBuffers += int64(info[i])
+		}
+	}
+	k.SocketEstimate = int64(k.Sockets) * slabPerSocket
+	return k, files
+}
