@@ -88,6 +88,10 @@ func (s *station) callTransaction(m *message) {
 	s.f.stats.queued.Add(1)
 }
 
+// full reports whether the backlog has no room for another transaction: with no
+// more transactions begun, their starts and ends cannot grow it without bound.
+func (s *station) full() bool { return len(s.backlog) >= s.f.cfg.QueueLimit }
+
 // pump sends the next message if none is in flight. Transaction messages keep
 // their order among themselves; others may overtake them.
 func (s *station) pump() {
@@ -152,6 +156,7 @@ func (s *station) callTimedOut() {
 func (s *station) answered(result json.RawMessage, err error) {
 	m := s.open
 	s.open = nil
+	s.answering = m.id
 	s.cancel(taskCallTimeout, 0)
 	s.f.stats.outstanding.Add(-1)
 	if err != nil {
@@ -274,7 +279,10 @@ func decode[T any](s *station, action string, result json.RawMessage) (T, error)
 	var v T
 	if err := json.Unmarshal(result, &v); err != nil {
 		s.f.stats.fail(errorProtocol)
-		s.f.log.Warn("server sent an invalid answer", "station", s.id.ID, "action", action, "err", err)
+		s.f.log.Warn("server sent an invalid answer", "station", s.id.ID, "action", action, "message_id", s.answering, "err", err)
+		if s.id.Version == ocpp.V21 { // part 4, FR.06
+			s.write(ocpp.AppendResultError(nil, s.answering, &ocpp.Error{Code: ocpp.FormatViolation, Description: err.Error()}))
+		}
 		return v, fmt.Errorf("answer to %s: %w", action, err)
 	}
 	return v, nil

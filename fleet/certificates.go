@@ -27,6 +27,9 @@ import (
 // maxInstalled is how many CA certificates a station keeps.
 const maxInstalled = 8
 
+// maxChain is the longest PEM text of certificates that is taken, in bytes.
+const maxChain = 10_000
+
 // certificates is a station's store, apart from the identity it began with.
 type certificates struct {
 	installed []installed
@@ -224,6 +227,9 @@ func hashOf(c *x509.Certificate, algorithm string) (hashData, error) {
 
 // parseChain reads PEM certificates.
 func parseChain(text string) ([]*x509.Certificate, error) {
+	if len(text) > maxChain {
+		return nil, errors.New("chain too long")
+	}
 	var chain []*x509.Certificate
 	rest := bytes.TrimSpace([]byte(text))
 	for len(rest) > 0 && len(chain) < 8 {

@@ -1,10 +1,6 @@
 package fleet
 
-import (
-	"encoding/json"
-
-	"holdfast/ocpp"
-)
+import "holdfast/ocpp"
 
 // commands2x is what the server may call in OCPP 2.0.1 and 2.1.
 var commands2x = map[string]command{
@@ -301,11 +297,11 @@ func (s *station) compositeSchedule2x(r struct {
 		return simple{"Rejected"}
 	}
 	type composite struct {
-		EVSE     int               `json:"evseId"`
-		Duration int               `json:"duration"`
-		Start    string            `json:"scheduleStart"`
-		Unit     string            `json:"chargingRateUnit"`
-		Periods  []json.RawMessage `json:"chargingSchedulePeriod"`
+		EVSE     int              `json:"evseId"`
+		Duration int              `json:"duration"`
+		Start    string           `json:"scheduleStart"`
+		Unit     string           `json:"chargingRateUnit"`
+		Periods  []schedulePeriod `json:"chargingSchedulePeriod"`
 	}
 	return struct {
 		Status   string    `json:"status"`

@@ -88,7 +88,7 @@ func (s *station) connectorStep(i int, now time.Duration) {
 		if s.settled {
 			return
 		}
-		if s.state != accepted || c.inoperative || s.reservedForOther(i, c.plan.tag) {
+		if s.state != accepted || s.full() || c.inoperative || s.reservedForOther(i, c.plan.tag) {
 			s.planVisit(i, now)
 			return
 		}
@@ -305,7 +305,7 @@ func (s *station) connectorOf(transactionID string) int {
 // connector (1 up) or, if that is 0, at the first free one, and reports whether
 // it will. It starts after the answer.
 func (s *station) startRemotely(connector int, tag string, remoteID *int) bool {
-	if s.state != accepted || s.settled || connector < 0 || connector > len(s.connectors) {
+	if s.state != accepted || s.full() || s.settled || connector < 0 || connector > len(s.connectors) {
 		return false // B02: not before registration
 	}
 	for i := range s.connectors {

@@ -99,8 +99,11 @@ func (f *Fleet) open(ctx context.Context, h handshake) (*conn, *bufio.Reader, er
 	}
 	stop := context.AfterFunc(ctx, func() { tcp.SetDeadline(past) })
 	c, br, err := f.upgrade(ctx, tcp, h)
-	if !stop() && err == nil {
-		readers.Put(br)
+	if !stop() { // too late, or the end of Run
+		if err == nil {
+			br.Reset(nil)
+			readers.Put(br)
+		}
 		err = &connectError{errorTimeout, ctx.Err()}
 	}
 	if err != nil {
@@ -171,7 +174,6 @@ func checkUpgrade(br *bufio.Reader, key, want string) error {
 		}
 		return &connectError{errorUpgrade, fmt.Errorf("answer to the upgrade: %w", err)}
 	}
-	answer.Body.Close()
 	switch {
 	case answer.StatusCode == http.StatusUnauthorized:
 		return &connectError{errorUnauthorized, &Refused{answer.StatusCode}}

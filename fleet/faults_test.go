@@ -143,7 +143,9 @@ func TestCertificateRenewal(t *testing.T) {
 		t.Run(string(version), func(t *testing.T) {
 			s := newTestServer(t, ocpp.ProfileMTLS, ca)
 			f, _ := testFleet(t, s, ca, ocpp.ProfileMTLS, version, 1, func(c *Config) { c.Behaviour = passive() })
-			eventually(t, "boot", func() bool { return f.Stats().Connected[3] == 1 && f.Stats().Outstanding == 0 && s.saw("CS-0", "StatusNotification") > 1 })
+			eventually(t, "boot", func() bool {
+				return f.Stats().Connected[3] == 1 && f.Stats().Outstanding == 0 && s.saw("CS-0", "StatusNotification") > 1
+			})
 			action, message := "TriggerMessage", "SignChargingStationCertificate"
 			if version == ocpp.V16 {
 				action, message = "ExtendedTriggerMessage", "SignChargePointCertificate"
@@ -374,8 +376,13 @@ func TestMalformed(t *testing.T) {
 		if tt.code == "" {
 			continue
 		}
-		if got := <-answer; got.Err == nil || got.Err.Code != tt.code {
-			t.Errorf("%s: %+v", tt.message, got.Err)
+		select {
+		case got := <-answer:
+			if got.Err == nil || got.Err.Code != tt.code {
+				t.Errorf("%s: %+v", tt.message, got.Err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s: no answer", tt.message)
 		}
 	}
 	if got := s.status("CS-0", "ClearCache", object{}); got != "Accepted" {
@@ -383,5 +390,24 @@ func TestMalformed(t *testing.T) {
 	}
 	if st := f.Stats(); st.Errors["protocol"] != 3 || st.Errors["stray_answer"] != 1 || st.Connects != 1 {
 		t.Errorf("%+v", st)
+	}
+}
+
+// TestInvalidAnswer: a 2.1 station says so with a CALLRESULTERROR.
+func TestInvalidAnswer(t *testing.T) {
+	s := newTestServer(t, ocpp.ProfilePlain, nil)
+	s.invalidBoot.Store(true)
+	f, _ := testFleet(t, s, nil, ocpp.ProfilePlain, ocpp.V21, 1, func(c *Config) {
+		c.Behaviour = passive()
+		c.Behaviour.BootRetry = 10 * time.Millisecond
+	})
+	eventually(t, "CALLRESULTERROR", func() (ok bool) {
+		s.look("CS-0", func(st *testStation) { ok = st.resultErrors > 0 })
+		return ok
+	})
+	s.invalidBoot.Store(false)
+	eventually(t, "boot", func() bool { return s.saw("CS-0", "StatusNotification") > 1 })
+	if f.Stats().Errors["protocol"] == 0 {
+		t.Error("not counted")
 	}
 }

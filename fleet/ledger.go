@@ -29,9 +29,8 @@ type sample struct {
 // Ledger holds every transaction that the stations began and what the server
 // acknowledged of it. It only ever grows, up to Config.LedgerLimit.
 type Ledger struct {
-	began time.Time // set before the stations run
-
 	mu       sync.Mutex
+	began    time.Time
 	entries  []*entry
 	room     int // how many more transactions and meter values fit
 	overflow int // how many did not
@@ -86,10 +85,18 @@ type Value struct {
 
 func newLedger(room int) *Ledger { return &Ledger{room: room} }
 
-func (l *Ledger) begin(t time.Time) { l.began = t }
+func (l *Ledger) begin(t time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.began = t
+}
 
 // Began is when the fleet began to run: no transaction of the ledger is older.
-func (l *Ledger) Began() time.Time { return l.began }
+func (l *Ledger) Began() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.began
+}
 
 // Overflow is how many transactions and meter values did not fit.
 func (l *Ledger) Overflow() int {

@@ -40,9 +40,9 @@ func (l *localList) update(version int, full bool, entries map[string]string) st
 	return "Accepted"
 }
 
-// reservation keeps a connector, or any if connector is negative, for a tag.
+// reservation keeps a connector for a tag.
 type reservation struct {
-	connector int // index
+	connector int // index; -1: any
 	tag       string
 	expires   time.Time // the stations' time
 }
@@ -50,7 +50,7 @@ type reservation struct {
 // reserve applies ReserveNow.
 func (s *station) reserve(id, connector int, tag, expiry string) string {
 	expires, err := time.Parse(time.RFC3339, expiry)
-	if err != nil || connector >= len(s.connectors) {
+	if err != nil || connector < -1 || connector >= len(s.connectors) {
 		return "Rejected"
 	}
 	if connector >= 0 {

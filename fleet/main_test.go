@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"log"
@@ -18,6 +19,9 @@ var discardLog = log.New(io.Discard, "", 0)
 func TestMain(m *testing.M) {
 	before := runtime.NumGoroutine()
 	code := m.Run()
+	if fuzzing := flag.Lookup("test.fuzz"); fuzzing != nil && fuzzing.Value.String() != "" {
+		os.Exit(code) // the fuzzer keeps goroutines of its own
+	}
 	for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before && time.Now().Before(deadline); {
 		<-time.After(10 * time.Millisecond)
 	}

@@ -131,8 +131,8 @@ func TestIdleMemory(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if kb := per(live1, live2); kb > 12 && !raceDetector {
-		t.Errorf("%.1f KB live heap and stack per idle station: at most 12", kb)
+	if kb := per(live1, live2); kb > 16 && !raceDetector {
+		t.Errorf("%.1f KB live heap and stack per idle station: at most 16", kb)
 	}
 	runtime.KeepAlive(cfg)
 }

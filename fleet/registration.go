@@ -23,15 +23,14 @@ func (s *station) boot() {
 
 func (s *station) booted(result json.RawMessage, err error) {
 	now := s.f.elapsed()
+	wait := s.f.behave.BootRetry
 	if err == nil {
-		var answer struct {
+		type bootAnswer struct {
 			Status   string `json:"status"`
-			Interval int    `json:"interval"`
+			Interval int32  `json:"interval"`
 		}
-		if answer, err = decode[struct {
-			Status   string `json:"status"`
-			Interval int    `json:"interval"`
-		}](s, "BootNotification", result); err == nil {
+		var answer bootAnswer
+		if answer, err = decode[bootAnswer](s, "BootNotification", result); err == nil {
 			interval := time.Duration(answer.Interval) * time.Second
 			switch answer.Status {
 			case "Accepted":
@@ -42,15 +41,13 @@ func (s *station) booted(result json.RawMessage, err error) {
 			default:
 				s.state = rejected
 			}
-			if interval <= 0 {
-				interval = s.f.behave.BootRetry
+			if interval > 0 {
+				wait = interval
 			}
-			s.schedule(taskBoot, 0, now+interval)
-			return
 		}
 	}
-	if s.conn != nil {
-		s.schedule(taskBoot, 0, now+s.f.behave.BootRetry)
+	if s.conn != nil { // else the next connection begins with it
+		s.schedule(taskBoot, 0, now+wait)
 	}
 }
 

@@ -1,21 +1,13 @@
 package fleet
 
 import (
-	"bufio"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha1"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -30,55 +22,6 @@ import (
 	"holdfast/ocpp"
 )
 
-// authority issues the certificates of a test.
-type testCA struct {
-	key   *ecdsa.PrivateKey
-	cert  *x509.Certificate
-	roots *x509.CertPool
-}
-
-func newTestCA(t testing.TB) *testCA {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test Root"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca := &testCA{key: key, roots: x509.NewCertPool()}
-	ca.cert, _ = x509.ParseCertificate(der)
-	ca.roots.AddCert(ca.cert)
-	return ca
-}
-
-func (ca *testCA) issue(t testing.TB, cn string, ips ...net.IP) *tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &tls.Certificate{Certificate: [][]byte{ca.sign(t, cn, &key.PublicKey, ips...)}, PrivateKey: key}
-}
-
-func (ca *testCA) sign(t testing.TB, cn string, public any, ips ...net.IP) []byte {
-	serial, _ := rand.Int(rand.Reader, big.NewInt(1<<62))
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: cn, Organization: []string{"Test Operator"}}, IPAddresses: ips,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
-	}, ca.cert, public, ca.key)
-	if err != nil {
-		t.Error(err)
-	}
-	return der
-}
-
 // testServer is a small OCPP server for both version families, written without
 // any of the product's server code. It keeps a record, idempotently, and can be
 // told to do wrong.
@@ -92,6 +35,7 @@ type testServer struct {
 	dropStops   atomic.Bool  // the end of transactions is acknowledged and forgotten
 	doubleStart atomic.Bool  // every start makes a second record
 	alterValues atomic.Bool  // meter values are stored one too high
+	invalidBoot atomic.Bool  // BootNotification is answered with nonsense
 	password    atomic.Value // string; other passwords are refused
 
 	mu       sync.Mutex
@@ -101,25 +45,20 @@ type testServer struct {
 
 // testStation is what the server knows of a station.
 type testStation struct {
-	server  *testServer
-	id      string
-	version ocpp.Version
-	seen    []string // actions, in order
-	boots   int
-	record  []*RecordedTransaction
-	c       *serverConn // nil while offline
+	server       *testServer
+	id           string
+	version      ocpp.Version
+	seen         []string // actions, in order
+	boots        int
+	resultErrors int
+	record       []*RecordedTransaction
+	c            *serverConn // nil while offline
 	connects,
 	pings int
 	waiting map[ocpp.MessageID]chan ocpp.Frame
-	offline int               // events with offline:true
+	offline int              // events with offline:true
 	onCSR   func(csr string) // may be nil
-}
-
-// serverConn is the server side of RFC 6455, the least that is needed.
-type serverConn struct {
-	net.Conn
-	br *bufio.Reader
-	mu sync.Mutex
+	always  chan ocpp.Frame  // gets the answers that nobody waits for; may be nil
 }
 
 func newTestServer(t testing.TB, profile ocpp.SecurityProfile, ca *testCA) *testServer {
@@ -200,56 +139,6 @@ func (s *testServer) upgrade(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 }
 
-func (c *serverConn) write(op byte, payload []byte) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	b := []byte{0x80 | op}
-	switch n := len(payload); {
-	case n < 126:
-		b = append(b, byte(n))
-	case n < 1<<16:
-		b = binary.BigEndian.AppendUint16(append(b, 126), uint16(n))
-	default:
-		b = binary.BigEndian.AppendUint64(append(b, 127), uint64(n))
-	}
-	_, err := c.Write(append(b, payload...))
-	return err
-}
-
-func (c *serverConn) read() (op byte, payload []byte, err error) {
-	var head [14]byte
-	if _, err = io.ReadFull(c.br, head[:2]); err != nil {
-		return
-	}
-	n := uint64(head[1] & 0x7f)
-	switch n {
-	case 126:
-		_, err = io.ReadFull(c.br, head[2:4])
-		n = uint64(binary.BigEndian.Uint16(head[2:]))
-	case 127:
-		_, err = io.ReadFull(c.br, head[2:10])
-		n = binary.BigEndian.Uint64(head[2:])
-	}
-	if err != nil {
-		return
-	}
-	if head[1]&0x80 == 0 || head[0]&0xf0 != 0x80 || n > 1<<20 {
-		return 0, nil, fmt.Errorf("bad frame of a client: % x", head[:2])
-	}
-	var mask [4]byte
-	if _, err = io.ReadFull(c.br, mask[:]); err != nil {
-		return
-	}
-	payload = make([]byte, n)
-	if _, err = io.ReadFull(c.br, payload); err != nil {
-		return
-	}
-	for i := range payload {
-		payload[i] ^= mask[i%4]
-	}
-	return head[0] & 0x0f, payload, nil
-}
-
 func (st *testStation) serve(c *serverConn) {
 	for {
 		op, data, err := c.read()
@@ -270,6 +159,9 @@ func (st *testStation) serve(c *serverConn) {
 				return
 			}
 			frame, bad := ocpp.Parse(data)
+			if bad != nil && bad.Type == ocpp.TypeError && bad.ID == "-1" { // what it answers to the unreadable
+				frame, bad = ocpp.Frame{Type: ocpp.TypeError, ID: "-1", Err: &ocpp.Error{Code: ocpp.RPCFrameworkError}}, nil
+			}
 			if bad != nil {
 				st.server.t.Errorf("station %s sent %s: %v", st.id, data, bad)
 				return
@@ -281,7 +173,13 @@ func (st *testStation) serve(c *serverConn) {
 				continue
 			}
 			st.server.mu.Lock()
+			if frame.Type == ocpp.TypeResultError {
+				st.resultErrors++
+			}
 			waiter := st.waiting[frame.ID]
+			if waiter == nil {
+				waiter = st.always
+			}
 			delete(st.waiting, frame.ID)
 			st.server.mu.Unlock()
 			if waiter != nil {
@@ -310,6 +208,9 @@ func (st *testStation) answer(action string, payload json.RawMessage) any {
 	switch action {
 	case "BootNotification":
 		st.boots++
+		if s.invalidBoot.Load() {
+			return object{"status": 1}
+		}
 		status, interval := s.boot.Load().(func(string, int) (string, int))(st.id, st.boots)
 		return object{"status": status, "currentTime": now, "interval": interval}
 	case "Heartbeat":

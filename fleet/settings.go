@@ -49,7 +49,7 @@ var settings = []setting{
 	{"SecurityProfile", "SecurityCtrlr", "SecurityProfile", "", "", readOnly, kindCount},
 	{"CpoName", "SecurityCtrlr", "OrganizationName", "", "", readWrite, kindText},
 	{"AuthorizationKey", "SecurityCtrlr", "BasicAuthPassword", "", "", writeOnly, kindPassword},
-	{"CertificateSignedMaxChainSize", "SecurityCtrlr", "MaxCertificateChainSize", "", "10000", readOnly, kindCount},
+	{"CertificateSignedMaxChainSize", "SecurityCtrlr", "MaxCertificateChainSize", "", strconv.Itoa(maxChain), readOnly, kindCount},
 	{"CertificateStoreMaxLength", "SecurityCtrlr", "CertificateEntries", "", strconv.Itoa(maxInstalled), readOnly, kindCount},
 	{"", "SecurityCtrlr", "Identity", "", "", readOnly, kindText},
 	{"AuthorizeRemoteTxRequests", "AuthCtrlr", "AuthorizeRemoteStart", "", "false", readOnly, kindBool},
@@ -70,7 +70,7 @@ var settings = []setting{
 	{"UnlockConnectorOnEVSideDisconnect", "", "", "", "true", readWrite, kindBool},
 	{"GetConfigurationMaxKeys", "", "", "", "100", readOnly, kindCount},
 	{"ChargeProfileMaxStackLevel", "SmartChargingCtrlr", "ProfileStackLevel", "", "8", readOnly, kindCount},
-	{"ChargingScheduleMaxPeriods", "SmartChargingCtrlr", "PeriodsPerSchedule", "", "24", readOnly, kindCount},
+	{"ChargingScheduleMaxPeriods", "SmartChargingCtrlr", "PeriodsPerSchedule", "", strconv.Itoa(maxPeriods), readOnly, kindCount},
 	{"MaxChargingProfilesInstalled", "SmartChargingCtrlr", "Entries", "", strconv.Itoa(maxProfiles), readOnly, kindCount},
 	{"SupportedFeatureProfiles", "", "", "", "Core,FirmwareManagement,LocalAuthListManagement,Reservation,SmartCharging,RemoteTrigger,Security", readOnly, kindText},
 }
@@ -154,7 +154,10 @@ func (s *station) changed(key string) (int, bool) {
 
 func (s *station) meterInterval() time.Duration {
 	if n, ok := s.changed("MeterValueSampleInterval"); ok {
-		return s.f.real(time.Duration(n) * time.Second)
+		if n == 0 {
+			return 0
+		}
+		return max(time.Millisecond, s.f.real(time.Duration(n)*time.Second))
 	}
 	return max(time.Millisecond, s.f.real(s.f.behave.MeterInterval))
 }

@@ -1,9 +1,10 @@
 package fleet
 
-import (
-	"encoding/json"
-	"slices"
-)
+import "slices"
+
+// maxPeriods is how many periods a schedule may have (ChargingScheduleMaxPeriods,
+// PeriodsPerSchedule).
+const maxPeriods = 24
 
 // chargingProfile is one profile that the server set. It is remembered and
 // answered for; it does not limit the curve.
@@ -16,16 +17,22 @@ type chargingProfile struct {
 }
 
 type chargingSchedule struct {
-	Unit     string            `json:"chargingRateUnit"`
-	Duration *int              `json:"duration,omitempty"`
-	Start    string            `json:"startSchedule,omitempty"`
-	Periods  []json.RawMessage `json:"chargingSchedulePeriod"`
+	Unit     string           `json:"chargingRateUnit"`
+	Duration *int             `json:"duration,omitempty"`
+	Start    string           `json:"startSchedule,omitempty"`
+	Periods  []schedulePeriod `json:"chargingSchedulePeriod"`
+}
+
+type schedulePeriod struct {
+	Start  int     `json:"startPeriod"`
+	Limit  float64 `json:"limit"`
+	Phases *int    `json:"numberPhases,omitempty"`
 }
 
 // setProfile applies SetChargingProfile: a profile replaces the one with its id,
 // and the one with its stack level and purpose at the same connector.
 func (s *station) setProfile(p chargingProfile) string {
-	if p.connector < 0 || p.connector > len(s.connectors) || len(p.schedule.Periods) == 0 {
+	if p.connector < 0 || p.connector > len(s.connectors) || len(p.schedule.Periods) == 0 || len(p.schedule.Periods) > maxPeriods {
 		return "Rejected"
 	}
 	if p.purpose == "TxProfile" && (p.connector == 0 || s.connectors[p.connector-1].tx == nil) {

@@ -43,14 +43,15 @@ type station struct {
 	failures      int    // attempts to connect that failed in a row
 	random        rand.PCG
 	state         registration
-	bootReason    string        // 2.x reason of the next BootNotification; empty: none is due
-	interval      time.Duration // between heartbeats
-	offline       time.Duration // when the last connection ended
-	queue         []*message    // waiting, lost with the connection
-	backlog       []*message    // transaction messages, in order, kept while offline
-	resendAt      time.Duration // when backlog[0] may be sent again
-	open          *message      // our CALL that is not answered yet
-	after         []func()      // what follows the answer to the CALL being handled
+	bootReason    string         // 2.x reason of the next BootNotification; empty: none is due
+	interval      time.Duration  // between heartbeats
+	offline       time.Duration  // when the last connection ended
+	queue         []*message     // waiting, lost with the connection
+	backlog       []*message     // transaction messages, in order, kept while offline
+	resendAt      time.Duration  // when backlog[0] may be sent again
+	open          *message       // our CALL that is not answered yet
+	answering     ocpp.MessageID // of the CALL whose answer is being handled
+	after         []func()       // what follows the answer to the CALL being handled
 	connectors    []connector
 	password      string // the current one
 	settled       bool   // sessions were ended for Settle
@@ -109,7 +110,7 @@ func (s *station) turn() {
 	if s.conn == nil {
 		s.waitOffline()
 	} else if s.readable() {
-		s.read(nil)
+		s.read(s.conn, nil)
 	}
 	s.takeFault()
 	if s.f.settling.Load() && !s.settled {
@@ -161,20 +162,20 @@ func (s *station) wake() {
 	}
 }
 
-// read handles messages until nothing is left. br is the reader of the upgrade,
+// read handles messages of c until nothing is left, or c is lost. br is the reader of the upgrade,
 // or nil if the socket became readable: then what is there may still be no more
 // than a TLS session ticket, and the wait for a message goes on until the next
 // task. After a message only what came with it is looked for, with a deadline
 // that has passed: it would not make the socket readable again.
-func (s *station) read(br *bufio.Reader) {
+func (s *station) read(c *conn, br *bufio.Reader) {
 	deadline, idle := past, false
 	if br == nil {
 		br = readers.Get().(*bufio.Reader)
-		br.Reset(s.conn)
+		br.Reset(c)
 		deadline, idle = s.f.start.Add(s.nextTask()), true
 	}
 	defer func() { br.Reset(nil); readers.Put(br) }()
-	for c := s.conn; s.conn == c; deadline, idle = past, false {
+	for ; s.conn == c; deadline, idle = past, false {
 		if br.Buffered() == 0 {
 			if !s.waitUntil(deadline, idle) {
 				return
@@ -222,7 +223,7 @@ func (s *station) connect() {
 	s.conn, s.line = c, c
 	s.mu.Unlock()
 	s.connected()
-	s.read(br)
+	s.read(c, br)
 }
 
 func (s *station) connectFailed(err error) {

@@ -140,7 +140,12 @@ func start16(s *station, connector int, now sample, _ *int) {
 				Transaction *int      `json:"transactionId"`
 				Info        idTagInfo `json:"idTagInfo"`
 			}](s, "StartTransaction", result)
-			if err != nil || answer.Transaction == nil {
+			if err != nil {
+				return
+			}
+			if answer.Transaction == nil {
+				s.f.stats.fail(errorProtocol)
+				s.f.log.Warn("server gave no transaction id", "station", s.id.ID, "action", "StartTransaction")
 				return
 			}
 			tx.id = strconv.Itoa(*answer.Transaction)

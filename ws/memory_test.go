@@ -245,8 +245,8 @@ func (p *clientProcess) stop() {
 // TestIdleMemory bounds what an idle connection costs. The bounds are wide of
 // the measured values; they catch buffers, goroutines and certificates.
 func TestIdleMemory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes seconds")
+	if testing.Short() || raceEnabled {
+		t.Skip("takes seconds, and the race detector has its own memory")
 	}
 	const n = 1000
 	for _, tt := range []struct {
@@ -261,7 +261,7 @@ func TestIdleMemory(t *testing.T) {
 		t.Run(tt.mode, func(t *testing.T) {
 			idleMemory(t, n, tt.mode, []int{64, 16 << 10, 64}, func(when string, u, base usage) {
 				t.Logf("%-22s %s per connection", when, u.per(base, n))
-				if heap := (u.heap - base.heap) / n; releasesBuffers() && !raceEnabled && heap > tt.limit {
+				if heap := (u.heap - base.heap) / n; releasesBuffers() && heap > tt.limit {
 					t.Errorf("%s: %d heap bytes per connection, limit %d", when, heap, tt.limit)
 				}
 			})

@@ -84,6 +84,7 @@ type opener struct {
 
 	response Response
 	rest     []byte // what came after the head
+	more     bool   // the peer sends more than a head
 }
 
 // heads keeps buffers for HTTP heads.
@@ -129,11 +130,15 @@ func (o *opener) request() (*head, bool) {
 		var bad *headError
 		if errors.As(err, &bad) {
 			o.s.metrics.badRequest(o.ep.label, bad.status)
+			hs := o.c.sock.hs
+			hs.wait()
+			hs.slots, o.more = nil, true
 			o.reply(bad.status, bad.header, bad.text+"\n")
 		}
 		return nil, false
 	}
 	o.rest = append([]byte(nil), rest...)
+	o.more = len(rest) > 0
 	return h, true
 }
 
@@ -241,8 +246,29 @@ func (o *opener) reply(status int, header http.Header, body string) {
 	buf := frames.get()
 	defer frames.put(buf)
 	buf.b = appendAnswer(buf.b[:0], status, header, body)
-	if o.write(buf.b) == nil && o.tls != nil {
+	if o.write(buf.b) != nil {
+		return
+	}
+	if o.tls != nil {
 		_ = o.tls.CloseWrite() // the connection is closed next, whatever this says
+	}
+	if o.more {
+		o.linger()
+	}
+}
+
+// lingerTime bounds how long an answer may take to arrive.
+const lingerTime = 500 * time.Millisecond
+
+// linger reads what the peer goes on sending, for a short time: closing a
+// socket that has unread bytes resets it, and the answer would be lost.
+func (o *opener) linger() {
+	conn := o.c.sock.hs.conn
+	if w, ok := conn.(interface{ CloseWrite() error }); !ok || w.CloseWrite() != nil {
+		return
+	}
+	if conn.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+		_, _ = io.CopyN(io.Discard, conn, 64<<10)
 	}
 }
 

@@ -192,9 +192,6 @@ func (k *sock) shutWrite() {
 
 func (k *sock) failure() error { return io.EOF }
 
-// lingerTime is how long a closed socket may take for what waits in it.
-const lingerTime = time.Second
-
 func (k *sock) close(rst bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -207,9 +207,17 @@ func TestBuffersAfterLargeRecord(t *testing.T) {
 		c.expectText(big)
 	}
 	untilIdle(t, r.conn.Load())
-	if n := keptBytes(r.conn.Load().tls); n != 0 {
+	if n := keptBytes(tlsOf(r)); n != 0 {
 		t.Errorf("an idle connection keeps %d bytes of buffers", n)
 	}
+}
+
+// tlsOf returns the tls.Conn of an idle connection.
+func tlsOf(r *recorder) *tls.Conn {
+	c := r.conn.Load()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.tls
 }
 
 // keptBytes is the capacity of a tls.Conn's read buffers.
@@ -236,7 +244,7 @@ func TestCertificatesForgotten(t *testing.T) {
 	if cn != "CS1" {
 		t.Errorf("common name %q", cn)
 	}
-	state := r.conn.Load().tls.ConnectionState()
+	state := tlsOf(r).ConnectionState()
 	for _, cert := range state.PeerCertificates {
 		if cert != nil {
 			t.Error("a peer certificate is kept")

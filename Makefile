@@ -1,0 +1,43 @@
+# Holdfast. `make run` starts everything on this machine, `make test` runs every test.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  = -s -w -X main.version=$(VERSION)
+
+.PHONY: build run test race vet e2e fuzz bench bench-memory generate clean
+
+build: ## bin/holdfast, static
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/holdfast ./cmd/holdfast
+
+run: build ## every role in one process, with 200 simulated stations that charge
+	exec bin/holdfast all --data ./data --demo 200
+
+test: vet ## everything, the race detector included
+	$(GO) test -race -timeout 20m ./...
+	$(MAKE) e2e
+
+vet:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	cd bench && $(GO) vet ./...
+
+e2e: build ## whole processes against an independent station (npm ocpp-rpc), and crashes
+	cd e2e && $(GO) test -count=1 -timeout 20m ./...
+
+fuzz: ## each fuzz target for a short time; FUZZTIME=10m for longer
+	@for p in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p 2>/dev/null | grep '^Fuzz'); do \
+	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-10s} $$p || exit 1; \
+	  done; done
+
+bench: build ## figures beside peers, in one run
+	cd bench && $(GO) run . all
+
+bench-memory: build ## bytes per idle mutual-TLS station beside peers
+	cd bench && $(GO) run . memory
+
+generate: ## the OCPP message types, from the published JSON schemas
+	$(GO) run ./internal/ocppgen
+
+clean:
+	rm -rf bin data

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"holdfast/memory"
+)
+
+// admin is the port for operators' machines: health, metrics, profiles. It has
+// no authentication and therefore listens on loopback by default.
+type admin struct {
+	registry *prometheus.Registry
+	account  *memory.Account
+	ready    []func(ctx context.Context) []string // why this process is not ready
+	check    []func() error                       // counts that must agree
+}
+
+func newAdmin() *admin {
+	a := &admin{registry: prometheus.NewRegistry(), account: memory.NewAccount()}
+	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	a.registry.MustRegister(a.account.Collectors()...)
+	return a
+}
+
+func (a *admin) register(list []prometheus.Collector) { a.registry.MustRegister(list...) }
+
+// whyNot returns why this process is not ready; nothing if it is.
+func (a *admin) whyNot(ctx context.Context) []string {
+	why := []string{}
+	for _, f := range a.ready {
+		why = append(why, f(ctx)...)
+	}
+	return why
+}
+
+func (a *admin) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
+		writeJSON(w, http.StatusOK, map[string]any{"status": "ok"})
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), 4*time.Second)
+		defer cancel()
+		if why := a.whyNot(ctx); len(why) > 0 {
+			writeJSON(w, http.StatusServiceUnavailable, map[string]any{"status": "not ready", "reasons": why})
+			return
+		}
+		writeJSON(w, http.StatusOK, map[string]any{"status": "ready", "reasons": []string{}})
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{Registry: a.registry, MaxRequestsInFlight: 4}))
+	mux.HandleFunc("GET /debug/memory", func(w http.ResponseWriter, r *http.Request) {
+		report, err := a.account.Read()
+		if err != nil {
+			writeJSON(w, http.StatusInternalServerError, map[string]any{"error": err.Error()})
+			return
+		}
+		writeJSON(w, http.StatusOK, report)
+	})
+	mux.HandleFunc("GET /debug/check", func(w http.ResponseWriter, r *http.Request) {
+		problems := []string{}
+		for _, check := range a.check {
+			if err := check(); err != nil {
+				problems = append(problems, err.Error())
+			}
+		}
+		status := http.StatusOK
+		if len(problems) > 0 {
+			status = http.StatusInternalServerError
+		}
+		writeJSON(w, status, map[string]any{"ok": len(problems) == 0, "problems": problems})
+	})
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.Encode(v)
+}
+
+// listen opens an address, with an error that says how to mend it.
+func listen(flag, address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w (choose another address with --%s, or stop what uses this one)", address, err, flag)
+	}
+	return l, nil
+}
+
+// serveHTTP serves h on l until ctx ends, then lets running requests finish.
+func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
+	// No WriteTimeout: profiles and event streams take long.
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		BaseContext: func(net.Listener) context.Context { return ctx }}
+	stopped := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		stop, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		err := srv.Shutdown(stop)
+		if err != nil {
+			err = srv.Close()
+		}
+		stopped <- err
+	}()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return <-stopped
+}

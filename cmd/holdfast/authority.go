@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"holdfast/authority"
+	"holdfast/bus"
+	"holdfast/store"
+)
+
+// authorityFlags are of the authority, alone or in all.
+type authorityFlags struct {
+	Operator string `help:"Organization name (O) in the certificates of stations; at most 64 characters." default:"Holdfast"`
+}
+
+type authorityCommand struct {
+	busFlags
+	adminFlags
+	databaseFlags
+	authorityFlags
+}
+
+func (c *authorityCommand) Run(e *env) error {
+	if c.NATS == "" {
+		return &usageError{"holdfast authority: --nats is required (or run every role with holdfast all)"}
+	}
+	p := newProcess(e)
+	err := p.openBus(bus.Config{URL: c.NATS, Credentials: c.NATSCredentials, Name: "holdfast authority"})
+	if err == nil {
+		err = p.startAuthority(&c.databaseFlags, &c.authorityFlags)
+	}
+	if err == nil {
+		err = p.startAdmin(c.ListenAdmin)
+	}
+	return p.run(err)
+}
+
+// startAuthority opens the authority's record and keys and serves the bus.
+func (p *process) startAuthority(db *databaseFlags, f *authorityFlags) error {
+	if err := db.prepare(); err != nil {
+		return err
+	}
+	st, err := store.OpenAuthority(p.ctx, db.where())
+	if err != nil {
+		return fmt.Errorf("authority: %w", err)
+	}
+	p.services.closing("authority's database", st.Close)
+	b, log := p.bus, p.log
+	a, err := authority.Open(p.ctx, authority.Config{
+		Store: st, Dir: filepath.Join(db.Data, "ca"), Operator: f.Operator, Logger: log,
+		Publish: func(c authority.Change) {
+			data, err := json.Marshal(c)
+			if err == nil {
+				err = b.Publish("change."+string(c.Kind), data)
+			}
+			if err != nil {
+				log.Error("tell gateways of a change", "err", err)
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	trust, err := a.Trust(p.ctx)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(db.Data, "ca.crt"), []byte(trust.ServerRoots), 0o644); err != nil {
+		return fmt.Errorf("trust anchor for stations: %w", err)
+	}
+	p.services.start("authority", a.Run, nil)
+	handlers := a.Handlers()
+	p.services.start("authority on the bus", func(ctx context.Context) error {
+		return b.Serve(ctx, authoritySubject+">", "authority", func(ctx context.Context, subject string, data []byte) ([]byte, error) {
+			h, ok := handlers[strings.TrimPrefix(subject, authoritySubject)]
+			if !ok {
+				return nil, fmt.Errorf("the authority has no method %q", subject)
+			}
+			return h(ctx, data)
+		})
+	}, nil)
+	p.admin.register(a.Collectors())
+	p.admin.ready = append(p.admin.ready, func(ctx context.Context) []string {
+		if err := a.Ready(ctx); err != nil {
+			return []string{"authority: " + err.Error()}
+		}
+		return nil
+	})
+	return nil
+}
+
+const authoritySubject = "authority."
+
+// authorityClient asks the authority over the bus.
+func (p *process) authorityClient() *authority.Client {
+	return &authority.Client{Do: func(ctx context.Context, subject string, data []byte) ([]byte, error) {
+		return p.bus.Request(ctx, authoritySubject+subject, data)
+	}}
+}

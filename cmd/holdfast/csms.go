@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"holdfast/bus"
+	"holdfast/csms"
+	"holdfast/csms/action16"
+	"holdfast/csms/action201"
+	"holdfast/csms/action21"
+	"holdfast/ocpp"
+	"holdfast/store"
+)
+
+// csmsFlags are of the management core, alone or in all.
+type csmsFlags struct {
+	ListenAPI           string        `name:"listen-api" help:"Address of the operator API." default:"127.0.0.1:8800"`
+	HeartbeatInterval   time.Duration `help:"Heartbeat interval that stations are told." default:"5m"`
+	AcceptUnknownTokens bool          `help:"Let ID tokens charge that nobody registered."`
+	Registration        string        `help:"Registration of a station at first contact: Accepted, Pending or Rejected." enum:"Accepted,Pending,Rejected" default:"Accepted"`
+	ConcurrentTx        bool          `help:"Refuse an ID token while another transaction of it is open."`
+	DataTransferVendors []string      `help:"vendorIds whose DataTransfer is accepted (all are recorded)." placeholder:"ID"`
+	LogAge              time.Duration `help:"How long the message log keeps frames." default:"168h"`
+	LogBytes            int64         `help:"How many bytes the message log keeps." default:"1073741824"`
+	LogPerStation       int64         `help:"How many frames the message log keeps of a station." default:"1000"`
+}
+
+type csmsCommand struct {
+	busFlags
+	adminFlags
+	databaseFlags
+	csmsFlags
+}
+
+func (c *csmsCommand) Run(e *env) error {
+	if c.NATS == "" {
+		return &usageError{"holdfast csms: --nats is required (or run every role with holdfast all)"}
+	}
+	p := newProcess(e)
+	err := p.openBus(bus.Config{URL: c.NATS, Credentials: c.NATSCredentials, Name: "holdfast csms"})
+	if err == nil {
+		err = p.startCSMS(&c.databaseFlags, &c.csmsFlags)
+	}
+	if err == nil {
+		err = p.startAdmin(c.ListenAdmin)
+	}
+	return p.run(err)
+}
+
+// maxEvents is how many events of gateways are recorded at a time; groups of
+// them share a commit.
+const maxEvents = 256
+
+// startCSMS opens the record, answers stations and serves the operator API.
+func (p *process) startCSMS(db *databaseFlags, f *csmsFlags) error {
+	if err := db.prepare(); err != nil {
+		return err
+	}
+	st, err := store.OpenCSMS(p.ctx, db.where())
+	if err != nil {
+		return fmt.Errorf("csms: %w", err)
+	}
+	p.services.closing("csms's database", st.Close)
+	b, log, client := p.bus, p.log, p.authorityClient()
+	core, err := csms.New(csms.Config{
+		Store: st, Call: b.CallStation, Logger: log,
+		Protocols: map[ocpp.Version]csms.Protocol{
+			ocpp.V16: action16.Protocol(), ocpp.V201: action201.Protocol(), ocpp.V21: action21.Protocol(),
+		},
+		Publish: func(e csms.Event) {
+			if data, err := json.Marshal(e); err == nil {
+				b.Publish(subjectLive+string(e.Kind), data) // live events may be lost
+			}
+		},
+		Sign: func(ctx context.Context, station ocpp.StationID, csr string) (string, error) {
+			signed, err := client.SignCSR(ctx, "station", station, csr)
+			return signed.Chain, err
+		},
+		Settings: csms.Settings{
+			HeartbeatInterval: f.HeartbeatInterval, AcceptUnknownTokens: f.AcceptUnknownTokens, ConcurrentTx: f.ConcurrentTx,
+			RegistrationDefault: store.Registration(f.Registration), DataTransferVendors: f.DataTransferVendors,
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if err := b.OpenLog(p.ctx, bus.LogLimits{Age: f.LogAge, Bytes: f.LogBytes, PerStation: f.LogPerStation}); err != nil {
+		return err
+	}
+
+	p.csms = core
+	p.services.start("csms", core.Run, nil)
+	p.services.start("stations' calls", func(ctx context.Context) error { return b.ServeCalls(ctx, core.Handle) }, nil)
+	p.services.start("connections", func(ctx context.Context) error {
+		return b.ListenMany(ctx, subjectConnected, "csms", maxEvents, func(_ string, data []byte) {
+			var e ocpp.Connected
+			if err := json.Unmarshal(data, &e); err == nil {
+				if err := core.Connected(context.Background(), e); err != nil {
+					log.Error("record connection", "station", e.Station, "err", err)
+				}
+			}
+		})
+	}, nil)
+	p.services.start("disconnections", func(ctx context.Context) error {
+		return b.ListenMany(ctx, subjectDisconnected, "csms", maxEvents, func(_ string, data []byte) {
+			var e ocpp.Disconnected
+			if err := json.Unmarshal(data, &e); err == nil {
+				if err := core.Disconnected(context.Background(), e); err != nil {
+					log.Error("record disconnection", "station", e.Station, "err", err)
+				}
+			}
+		})
+	}, nil)
+	r := &roll{core: core, bus: b, gateways: make(map[string]*held)}
+	p.services.start("gateways", r.run, nil)
+	p.admin.register(core.Collectors())
+	p.admin.ready = append(p.admin.ready, func(ctx context.Context) []string {
+		if err := core.Ready(ctx); err != nil {
+			return []string{"csms: " + err.Error()}
+		}
+		return nil
+	})
+	return p.startAPI(f, db, core, client)
+}
+
+const subjectLive = "live."
+
+// roll calls the roll of the gateways: what they hold corrects the record after
+// events were lost, and a gateway that is not heard of any more holds nobody.
+type roll struct {
+	core *csms.CSMS
+	bus  *bus.Bus
+
+	mu       sync.Mutex
+	gateways map[string]*held // bounded by maxGateways
+}
+
+// held is what one gateway said last.
+type held struct {
+	heard   time.Time
+	partial []ocpp.Connected // parts of a report so far
+}
+
+const (
+	maxGateways = 1000
+	askInterval = 2 * time.Minute
+	deadAfter   = 4 * presentInterval
+)
+
+func (r *roll) run(ctx context.Context) error {
+	ended := make(chan error, 1)
+	go func() { ended <- r.bus.Listen(ctx, subjectPresent, "", r.hear) }()
+	known, err := r.core.Record().Gateways(ctx)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	for _, id := range known { // those that died while nobody listened
+		if r.gateways[id] == nil {
+			r.gateways[id] = &held{heard: time.Now()}
+		}
+	}
+	r.mu.Unlock()
+	ask, look := time.NewTicker(askInterval), time.NewTicker(presentInterval)
+	defer ask.Stop()
+	defer look.Stop()
+	r.bus.Publish(subjectAsk, nil)
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case <-ask.C:
+			r.bus.Publish(subjectAsk, nil)
+		case <-look.C:
+			if r.bus.Ready() == nil {
+				r.bury(ctx)
+			}
+		}
+	}
+}
+
+// hear takes one part of what a gateway says.
+func (r *roll) hear(_ string, data []byte) {
+	var part presence
+	if json.Unmarshal(data, &part) != nil || part.Gateway == "" {
+		return
+	}
+	r.mu.Lock()
+	h := r.gateways[part.Gateway]
+	if h == nil {
+		if len(r.gateways) >= maxGateways {
+			r.mu.Unlock()
+			return
+		}
+		h = &held{}
+		r.gateways[part.Gateway] = h
+	}
+	h.heard = time.Now()
+	if part.First {
+		h.partial = nil
+	}
+	h.partial = append(h.partial, part.Stations...)
+	if !part.Last {
+		r.mu.Unlock()
+		return
+	}
+	all := h.partial
+	h.partial = nil
+	r.mu.Unlock()
+	r.core.Present(context.Background(), part.Gateway, all, true)
+}
+
+// bury declares the stations of silent gateways offline.
+func (r *roll) bury(ctx context.Context) {
+	r.mu.Lock()
+	var dead []string
+	for id, h := range r.gateways {
+		if time.Since(h.heard) > deadAfter {
+			dead = append(dead, id)
+			delete(r.gateways, id)
+		}
+	}
+	r.mu.Unlock()
+	for _, id := range dead {
+		r.core.Present(ctx, id, nil, true)
+	}
+}

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"holdfast/authority"
+	"holdfast/bus"
+	"holdfast/gateway"
+	"holdfast/ocpp"
+)
+
+type gatewayCommand struct {
+	busFlags
+	adminFlags
+	gatewayFlags
+}
+
+func (c *gatewayCommand) Run(e *env) error {
+	if c.NATS == "" {
+		return &usageError{"holdfast gateway: --nats is required (or run every role with holdfast all)"}
+	}
+	p := newProcess(e)
+	err := p.openBus(bus.Config{URL: c.NATS, Credentials: c.NATSCredentials, Name: "holdfast gateway"})
+	if err == nil {
+		err = p.startGateway(&c.gatewayFlags)
+	}
+	if err == nil {
+		err = p.startAdmin(c.ListenAdmin)
+	}
+	return p.run(err)
+}
+
+// busOfGateway is the bus as a gateway wants it.
+type busOfGateway struct{ *bus.Bus }
+
+func (b busOfGateway) Attach(station ocpp.StationID) (gateway.Attachment, error) {
+	return b.Bus.Attach(station)
+}
+
+// maxNotes is how many refusals wait to be told to the authority.
+const maxNotes = 256
+
+// startGateway opens the stations' ports.
+func (p *process) startGateway(f *gatewayFlags) error {
+	cfg, err := f.config()
+	if err != nil {
+		return err
+	}
+	ports, err := f.ports()
+	if err != nil {
+		return err
+	}
+	b, log, client := p.bus, p.log, p.authorityClient()
+	cfg.Logger, cfg.Bus, cfg.Admit = log, busOfGateway{b}, client.Admit
+	cfg.Publish = func(event any) {
+		data, err := json.Marshal(event)
+		if err != nil {
+			log.Error("publish", "err", err)
+			return
+		}
+		switch event.(type) {
+		case *ocpp.Connected:
+			b.Publish(subjectConnected, data) // nobody waits: a lost event is mended by the next report
+		case *ocpp.Disconnected:
+			b.Publish(subjectDisconnected, data)
+		}
+	}
+	cfg.LogFrame = func(station ocpp.StationID, direction ocpp.Direction, frame []byte) {
+		b.LogFrame(cfg.ID, station, direction, frame)
+	}
+	notes := make(chan authority.Refusal, maxNotes)
+	cfg.Refused = func(c ocpp.Credentials, reason ocpp.Reason, detail string) {
+		select {
+		case notes <- authority.Refusal{Credentials: c, Reason: reason, Detail: detail}:
+		default: // the metric and the log have it
+		}
+	}
+	gw, err := gateway.New(cfg)
+	if err != nil {
+		return err
+	}
+	keeper, err := newServerTLS(gw, client, f, cfg.ID, log)
+	if err != nil {
+		return err
+	}
+
+	// What the gateway hears comes before the stations.
+	p.services.start("gateway", gw.Run, nil)
+	p.services.start("calls to stations", func(ctx context.Context) error { return b.ServeDown(ctx, gw.Deliver) }, nil)
+	p.services.start("takeovers", func(ctx context.Context) error {
+		return b.Listen(ctx, subjectConnected, "", func(_ string, data []byte) {
+			var event ocpp.Connected
+			if json.Unmarshal(data, &event) == nil {
+				gw.Taken(event)
+			}
+		})
+	}, nil)
+	p.services.start("changes", func(ctx context.Context) error {
+		return b.Listen(ctx, "change.>", "", func(_ string, data []byte) {
+			if err := applyChange(gw, keeper, data); err != nil {
+				log.Error("follow the authority", "err", err)
+			}
+		})
+	}, nil)
+	p.services.start("reports", func(ctx context.Context) error { return report(ctx, b, gw, cfg.ID) }, nil)
+	p.services.start("refusals", func(ctx context.Context) error {
+		for {
+			select {
+			case n := <-notes:
+				if err := client.Note(ctx, n); err != nil && ctx.Err() == nil {
+					log.Debug("note refusal", "station", n.Credentials.Station, "err", err)
+				}
+			case <-ctx.Done():
+				return nil
+			}
+		}
+	}, nil)
+	p.services.start("disconnects", func(ctx context.Context) error {
+		return b.Listen(ctx, subjectDisconnect, "", func(_ string, data []byte) {
+			gw.Disconnect(ocpp.StationID(data), gateway.CloseOperator)
+		})
+	}, nil)
+	p.services.start("server certificates", keeper.run, nil)
+
+	p.admin.register(gw.Collectors())
+	p.admin.account.SetConnections(gw.Profiles)
+	p.admin.check = append(p.admin.check, gw.Check)
+	p.admin.ready = append(p.admin.ready, func(context.Context) []string {
+		why := gw.Ready()
+		select {
+		case <-keeper.ready:
+		default:
+			why = append(why, "no server certificate and trust from the authority yet")
+		}
+		return why
+	})
+
+	drained := false
+	for profile, port := range ports {
+		l, err := listen(port[0], port[1])
+		if err != nil {
+			return err
+		}
+		log.Info("listening for stations", "profile", profile.Label(), "address", l.Addr().String())
+		p.services.start("port of security profile "+profile.Label(), func(ctx context.Context) error {
+			if profile != ocpp.ProfilePlain {
+				select { // a handshake without certificates would only fail
+				case <-keeper.ready:
+				case <-ctx.Done():
+					return l.Close()
+				}
+			}
+			return gw.Serve(ctx, l, profile)
+		}, func(ctx context.Context) {
+			if !drained { // the first port to stop drains all
+				drained = true
+				gw.Drain(ctx, f.DrainTime)
+			}
+		})
+	}
+	return nil
+}
+
+const (
+	subjectConnected    = "event.connected"
+	subjectDisconnected = "event.disconnected"
+	subjectDisconnect   = "gateway.disconnect" // data: the station to disconnect
+	subjectAsk          = "gateway.report"     // gateways, say whom you hold
+	subjectPresent      = "gateway.present"    // answers to that, and every presentInterval
+)
+
+// presence is a part of what a gateway holds.
+type presence struct {
+	Gateway  string           `json:"gateway"`
+	Stations []ocpp.Connected `json:"stations"`
+	First    bool             `json:"first"` // of the parts of one report
+	Last     bool             `json:"last"`
+}
+
+const (
+	presentInterval = 5 * time.Second // a gateway says that it lives
+	presentPart     = 1000            // stations in one part
+)
+
+// report tells the csms whom this gateway holds when it asks, and every few
+// seconds that the gateway lives.
+func report(ctx context.Context, b *bus.Bus, gw *gateway.Gateway, id string) error {
+	asked := make(chan struct{}, 1)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- b.Listen(ctx, subjectAsk, "", func(string, []byte) {
+			select {
+			case asked <- struct{}{}:
+			default:
+			}
+		})
+	}()
+	send := func(part presence) {
+		if data, err := json.Marshal(part); err == nil {
+			b.Publish(subjectPresent, data)
+		}
+	}
+	alive := time.NewTicker(presentInterval)
+	defer alive.Stop()
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case <-alive.C:
+			send(presence{Gateway: id})
+		case <-asked:
+			list := gw.Present()
+			for first := true; first || len(list) > 0; first = false {
+				n := min(presentPart, len(list))
+				send(presence{Gateway: id, Stations: list[:n], First: first, Last: n == len(list)})
+				list = list[n:]
+			}
+		}
+	}
+}

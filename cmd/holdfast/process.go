@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+
+	"holdfast/bus"
+	"holdfast/csms"
+)
+
+// process is what the roles of one process share.
+type process struct {
+	ctx      context.Context // ends with the first signal
+	env      *env
+	log      *slog.Logger
+	services *services
+	admin    *admin
+	bus      *bus.Bus
+	csms     *csms.CSMS // nil in processes without one
+}
+
+func newProcess(e *env) *process {
+	return &process{ctx: e.ctx, env: e, log: e.log, services: newServices(e.log), admin: newAdmin()}
+}
+
+// openBus connects to NATS first: every role stands on it.
+func (p *process) openBus(cfg bus.Config) error {
+	cfg.Logger = p.log
+	b, err := bus.Open(p.ctx, cfg)
+	if err != nil {
+		return err
+	}
+	p.bus = b
+	p.services.closing("bus", func() error { b.Close(); return nil })
+	p.admin.ready = append(p.admin.ready, func(context.Context) []string {
+		if err := b.Ready(); err != nil {
+			return []string{"bus: " + err.Error()}
+		}
+		return nil
+	})
+	return nil
+}
+
+// startAdmin opens the admin port.
+func (p *process) startAdmin(address string) error {
+	l, err := listen("listen-admin", address)
+	if err != nil {
+		return err
+	}
+	p.services.start("admin port", func(ctx context.Context) error { return serveHTTP(ctx, l, p.admin.handler()) }, nil)
+	return nil
+}
+
+// run waits for the end and stops everything that was started, also if starting
+// failed halfway.
+func (p *process) run(err error) error {
+	if err == nil {
+		p.log.Info("ready to serve")
+		err = p.services.wait(p.ctx)
+	}
+	if err == nil {
+		p.log.Info("stopping")
+	}
+	if stopErr := p.services.stop(); err == nil {
+		err = stopErr
+	}
+	return err
+}

@@ -1,0 +1,264 @@
+package main
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"holdfast/authority"
+	"holdfast/gateway"
+)
+
+// serverTLS keeps what a gateway's handshakes are made with up to date: server
+// certificates (from files, or issued and renewed by the authority; their keys
+// never leave this process), the trust bundle and the ticket keys.
+type serverTLS struct {
+	gw      *gateway.Gateway
+	client  *authority.Client
+	log     *slog.Logger
+	files   [][2]string // certificate and key; empty: the authority issues
+	names   []string
+	gateway string // for the authority's audit record
+
+	// Owned by run.
+	keys         []crypto.Signer
+	certificates []tls.Certificate
+	renew        time.Time    // when to ask for new ones
+	read         [2]time.Time // modification times of the newest certificate and key file
+	generation   int64
+
+	refresh chan struct{} // capacity 1: trust or tickets changed
+	ready   chan struct{} // closed when the first handshake can be made
+}
+
+const (
+	tlsPoll  = 30 * time.Second // between looks at files, trust and validity
+	tlsRetry = 2 * time.Second  // while the authority is away at the start
+)
+
+func newServerTLS(gw *gateway.Gateway, client *authority.Client, f *gatewayFlags, id string, log *slog.Logger) (*serverTLS, error) {
+	s := &serverTLS{gw: gw, client: client, log: log, names: f.ServerNames, gateway: "gateway " + id, refresh: make(chan struct{}, 1), ready: make(chan struct{})}
+	for i := range f.ServerCert {
+		s.files = append(s.files, [2]string{f.ServerCert[i], f.ServerKey[i]})
+	}
+	if len(s.files) > 0 {
+		return s, s.loadFiles()
+	}
+	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("server key: %w", err)
+	}
+	// For stations that speak static RSA suites only (A00.FR.318). ECDSA goes first.
+	old, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return nil, fmt.Errorf("server key: %w", err)
+	}
+	s.keys = []crypto.Signer{ec, old}
+	return s, nil
+}
+
+// changed asks for a refresh soon.
+func (s *serverTLS) changed() {
+	select {
+	case s.refresh <- struct{}{}:
+	default:
+	}
+}
+
+func (s *serverTLS) run(ctx context.Context) error {
+	failed, started := false, false
+	for {
+		err := s.update(ctx)
+		wait := tlsPoll
+		if err != nil && ctx.Err() == nil {
+			if !failed { // once per outage
+				s.log.Error("server certificate, trust or ticket keys could not be brought up to date", "err", err)
+			}
+			wait = tlsRetry
+		}
+		failed = err != nil
+		if err == nil && !started {
+			started = true
+			close(s.ready)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.refresh:
+		case <-time.After(wait):
+		}
+	}
+}
+
+// update fetches what is due and hands everything to the gateway.
+func (s *serverTLS) update(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	trust, err := s.client.Trust(ctx)
+	if err != nil {
+		return fmt.Errorf("trust: %w", err)
+	}
+	tickets, err := s.client.TicketKeys(ctx)
+	if err != nil {
+		return fmt.Errorf("ticket keys: %w", err)
+	}
+	if len(s.files) > 0 {
+		err = s.loadFiles()
+	} else if time.Now().After(s.renew) {
+		err = s.issue(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	t := gateway.TLS{Certificates: s.certificates}
+	for _, key := range tickets.Keys {
+		if len(key) != 32 {
+			return fmt.Errorf("ticket keys: one of %d bytes instead of 32", len(key))
+		}
+		t.Tickets = append(t.Tickets, [32]byte(key))
+	}
+	if t.Trust, err = parseTrust(trust); err != nil {
+		return err
+	}
+	s.gw.SetTLS(t)
+	s.gw.Enforce()
+	if s.generation != 0 && s.generation != trust.Generation {
+		s.gw.Forget("") // a change may have been missed while the bus was away
+	}
+	s.generation = trust.Generation
+	return nil
+}
+
+// issue gets a certificate for each key from the authority.
+func (s *serverTLS) issue(ctx context.Context) error {
+	certificates := make([]tls.Certificate, len(s.keys))
+	for i, key := range s.keys {
+		der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: s.names[0]}}, key)
+		if err != nil {
+			return fmt.Errorf("request server certificate: %w", err)
+		}
+		csr := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
+		signed, err := s.client.ServerCertificate(ctx, s.gateway, string(csr), s.names)
+		if err != nil {
+			return fmt.Errorf("server certificate for %v: %w", s.names, err)
+		}
+		c := tls.Certificate{PrivateKey: key}
+		certs, err := parseCertificates(signed.Chain)
+		if err != nil {
+			return fmt.Errorf("server certificate: %w", err)
+		}
+		for _, cert := range certs {
+			c.Certificate = append(c.Certificate, cert.Raw)
+		}
+		c.Leaf = certs[0]
+		certificates[i] = c
+	}
+	s.certificates = certificates
+	left := time.Until(certificates[0].Leaf.NotAfter)
+	s.renew = time.Now().Add(left / 2)
+	s.log.Info("server certificate issued", "names", s.names, "valid_until", certificates[0].Leaf.NotAfter)
+	return nil
+}
+
+// loadFiles reads the certificate files if they changed.
+func (s *serverTLS) loadFiles() error {
+	var newest [2]time.Time
+	for _, pair := range s.files {
+		for i, name := range pair {
+			info, err := os.Stat(name)
+			if err != nil {
+				return fmt.Errorf("server certificate: %w (see --server-cert and --server-key)", err)
+			}
+			if info.ModTime().After(newest[i]) {
+				newest[i] = info.ModTime()
+			}
+		}
+	}
+	if newest == s.read {
+		return nil
+	}
+	certificates := make([]tls.Certificate, len(s.files))
+	for i, pair := range s.files {
+		c, err := tls.LoadX509KeyPair(pair[0], pair[1])
+		if err != nil {
+			return fmt.Errorf("server certificate %s with key %s: %w (both must be PEM and belong together)", pair[0], pair[1], err)
+		}
+		if time.Now().After(c.Leaf.NotAfter) {
+			return fmt.Errorf("server certificate %s expired on %s: replace it", pair[0], c.Leaf.NotAfter.Format(time.DateOnly))
+		}
+		certificates[i] = c
+	}
+	if s.certificates != nil {
+		s.log.Info("server certificate files reloaded")
+	}
+	s.certificates, s.read = certificates, newest
+	return nil
+}
+
+func parseTrust(t authority.Trust) (gateway.Trust, error) {
+	roots, err := parseCertificates(t.ClientRoots)
+	if err != nil {
+		return gateway.Trust{}, fmt.Errorf("trust: %w", err)
+	}
+	inter, err := parseCertificates(t.ClientIntermediates)
+	if err != nil {
+		return gateway.Trust{}, fmt.Errorf("trust: %w", err)
+	}
+	revoked := make(map[[32]byte]bool, len(t.Revoked))
+	for _, s := range t.Revoked {
+		sum, err := hex.DecodeString(s)
+		if err != nil || len(sum) != 32 {
+			return gateway.Trust{}, errors.New("trust: a revoked fingerprint is not a SHA-256")
+		}
+		revoked[[32]byte(sum)] = true
+	}
+	return gateway.Trust{Roots: roots, Intermediates: inter, Revoked: revoked}, nil
+}
+
+func parseCertificates(text string) ([]*x509.Certificate, error) {
+	var list []*x509.Certificate
+	for rest := []byte(text); ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return list, nil
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, c)
+	}
+}
+
+// applyChange lets a gateway follow a change that the authority published.
+func applyChange(gw *gateway.Gateway, t *serverTLS, data []byte) error {
+	var c authority.Change
+	if err := json.Unmarshal(data, &c); err != nil {
+		return fmt.Errorf("change: %w", err)
+	}
+	switch c.Kind {
+	case authority.ChangeTrust, authority.ChangeTickets, authority.ChangeCertificate:
+		t.changed()
+	}
+	if c.Station != "" {
+		gw.Forget(c.Station)
+	}
+	if c.Drop {
+		gw.Drop(c.Station, c.Fingerprint, gateway.CloseRevoked)
+	}
+	return nil
+}
