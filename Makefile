@@ -14,15 +14,14 @@ run: build ## every role in one process, with 200 simulated stations that charge
 
 test: vet ## everything, the race detector included
 	$(GO) test -race -timeout 20m ./...
-	$(MAKE) e2e
 
 vet:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	cd bench && $(GO) vet ./...
 
-e2e: build ## whole processes against an independent station (npm ocpp-rpc), and crashes
-	cd e2e && $(GO) test -count=1 -timeout 20m ./...
+e2e: ## only whole processes: an independent station (npm ocpp-rpc), peers' faults, crashes
+	$(GO) test -count=1 -timeout 20m ./e2e/...
 
 fuzz: ## each fuzz target for a short time; FUZZTIME=10m for longer
 	@for p in $$($(GO) list ./...); do \

@@ -217,13 +217,14 @@ func (c *fleetRun) follow(ctx context.Context, e *env, f *fleet.Fleet) error {
 	err := e.print(out, func(w io.Writer) {
 		printStats(w, stats)
 		if out.Report != nil {
-			fmt.Fprintf(w, "ledger: %d transactions, problems: %v\n", report.Transactions, report.Counts)
+			fmt.Fprintf(w, "ledger: %d transactions, %d meter values, %d not wholly acknowledged, problems: %v\n",
+				report.Transactions, report.Values, report.Unacknowledged, report.Counts)
 			for _, p := range report.Problems {
 				fmt.Fprintf(w, "  %s\n", p)
 			}
 		}
 	})
-	if err == nil && out.Report != nil && len(report.Counts) > 0 {
+	if err == nil && out.Report != nil && !report.OK() {
 		return errSilent
 	}
 	return err
