@@ -40,6 +40,7 @@ type Bus struct {
 	embedded *server.Server // nil with an external NATS
 	log      *slog.Logger
 	down     chan *nats.Msg // CALLs to the stations that are attached here
+	carried  carried
 }
 
 // maxDown is how many CALLs to stations wait for ServeDown; NATS drops more, and counts them.
@@ -138,6 +139,10 @@ func (b *Bus) Ready() error {
 	return nil
 }
 
+// Reconnects counts how often the connection was lost and came back: what was
+// published meanwhile never arrived here.
+func (b *Bus) Reconnects() uint64 { return b.nc.Stats().Reconnects }
+
 // Close sends what is buffered and ends connection and embedded server.
 func (b *Bus) Close() {
 	if b.nc != nil {
@@ -155,8 +160,15 @@ func (b *Bus) Publish(subject string, data []byte) error {
 	return b.nc.Publish(subject, data)
 }
 
+// flushTime bounds Flush.
+const flushTime = 5 * time.Second
+
 // Flush waits until the server has what was published and subscribed so far.
-func (b *Bus) Flush(ctx context.Context) error { return b.nc.FlushWithContext(ctx) }
+func (b *Bus) Flush(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, flushTime) // NATS wants a deadline
+	defer cancel()
+	return b.nc.FlushWithContext(ctx)
+}
 
 // unavailable reports whether err says that nobody could be reached.
 func unavailable(err error) bool {

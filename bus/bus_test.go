@@ -143,7 +143,9 @@ func TestLog(t *testing.T) {
 		b.LogFrame("gw", "CS.1", ocpp.Up, fmt.Appendf(nil, `[3,"%d",{}]`, i))
 		b.LogFrame("gw", "CS.2", ocpp.Down, []byte(`[3,"x",{}]`))
 	}
-	b.Flush(t.Context())
+	if err := b.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	all, err := b.Frames(t.Context(), "cs.1", 0, 100, false)
 	if err != nil || len(all) != 20 || all[0].Frame != `[3,"10",{}]` || all[0].Station != "CS.1" || all[0].Direction != ocpp.Up {
 		t.Fatalf("%d frames, %v: %+v", len(all), err, all)

@@ -47,14 +47,6 @@ func (b *Bus) Call(ctx context.Context, station ocpp.StationID, call ocpp.Call) 
 	return b.exchange(ctx, m, ocpp.ErrUnavailable)
 }
 
-// CallStation carries a CALL to a station, whichever gateway holds it.
-// ErrOffline says that none does.
-func (b *Bus) CallStation(ctx context.Context, station ocpp.StationID, call ocpp.Call) (json.RawMessage, error) {
-	m := nats.NewMsg("down." + token(station))
-	envelope(ctx, m, station, call)
-	return b.exchange(ctx, m, ocpp.ErrOffline)
-}
-
 func envelope(ctx context.Context, m *nats.Msg, station ocpp.StationID, call ocpp.Call) {
 	m.Data = call.Payload
 	m.Header[headStation] = []string{string(station)}
@@ -121,11 +113,6 @@ func (b *Bus) ServeCalls(ctx context.Context, handle ocpp.CallFunc) error {
 	}
 	defer ping.Unsubscribe()
 	return serve(ctx, sub, ch, maxHandlers, func(m *nats.Msg) { b.answer(m, handle) })
-}
-
-// ServeDown hands CALLs to the attached stations to handle until ctx ends.
-func (b *Bus) ServeDown(ctx context.Context, handle ocpp.CallFunc) error {
-	return serve(ctx, nil, b.down, maxDown, func(m *nats.Msg) { b.answer(m, handle) })
 }
 
 // PingCSMS reports whether a csms listens.

@@ -3,6 +3,7 @@ package csms_test
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"reflect"
 	"regexp"
 	"slices"
@@ -172,4 +173,38 @@ func TestEveryAction2x(t *testing.T) {
 			t.Errorf("unknown action: %v", err)
 		}
 	}
+}
+
+// FuzzHandle2x sends anything: it is answered as the schema wants, or with a
+// CALLERROR that does not blame Holdfast.
+func FuzzHandle2x(f *testing.F) {
+	actions := map[bool][]ocpp.Action{false: v201.Actions(), true: v21.Actions()}
+	for is21, list := range actions {
+		for i, a := range list {
+			message := a.NewRequest()
+			fill(reflect.ValueOf(message).Elem(), "", true)
+			if payload, err := ocpp.Encode(message); a.FromStation && err == nil {
+				f.Add(is21, uint8(i), []byte(payload))
+			}
+		}
+	}
+	f.Add(true, uint8(0), []byte(`{`))
+	c := open(f, storetest.SQLite(f), csms.Config{Protocols: protocols2x, Logger: slog.New(slog.DiscardHandler)})
+	f.Fuzz(func(t *testing.T, is21 bool, i uint8, payload []byte) {
+		list := actions[is21]
+		a := list[int(i)%len(list)]
+		s := speaker{c, "CS", ocpp.V201}
+		if is21 {
+			s.version = ocpp.V21
+		}
+		answer, err := s.call(a.Name, string(payload))
+		switch {
+		case err != nil && (code(err) == "" || code(err) == ocpp.InternalError):
+			t.Errorf("OCPP %s %s %s: %v", s.version, a.Name, payload, err)
+		case err == nil && a.NewResponse != nil:
+			if _, err := ocpp.Decode(answer, a.NewResponse(), ocpp.Strict); err != nil {
+				t.Errorf("OCPP %s %s: answer %s: %v", s.version, a.Name, answer, err)
+			}
+		}
+	})
 }

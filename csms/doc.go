@@ -5,7 +5,7 @@
 // A station's CALL comes in through Handle. The table of its OCPP version
 // (Config.Protocols; packages action16, action201 and action21) decodes it and
 // calls one rule of CSMS, a method that takes the Message and speaks no version
-// of its own. A rule is one idempotent transaction of the record; the answer
+// of its own; what 2.0.1 and 2.1 answer alike is in the files named …2x. A rule is one idempotent transaction of the record; the answer
 // leaves after the commit. Operators' CALLs go out through Command.
 //
 // The package knows no transport: calls to stations and live events leave

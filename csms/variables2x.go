@@ -77,13 +77,14 @@ type eventRequest2x struct {
 	} `json:"eventData"`
 }
 
+// maxStates is how many connectors one NotifyEvent may tell the state of: each is
+// a commit.
+const maxStates = 100
+
 // notifyEvent2x keeps the message, and the values in it as the variables' actual
 // ones. AvailabilityState of a connector is its status (G01): OCPP 2.1 wants it
 // here instead of in StatusNotification, which it has for older stations only.
 func notifyEvent2x(ctx context.Context, c *CSMS, m Message, request *eventRequest2x) (*empty, error) {
-	if err := c.Keep(ctx, m); err != nil {
-		return nil, err
-	}
 	variables := make([]store.Variable, 0, len(request.EventData))
 	newest := make(map[evse2x]int) // event of each connector
 	for i, e := range request.EventData {
@@ -91,6 +92,12 @@ func notifyEvent2x(ctx context.Context, c *CSMS, m Message, request *eventReques
 		if e.Component.EVSE.ConnectorID != 0 && strings.EqualFold(e.Component.Name, "Connector") && strings.EqualFold(e.Variable.Name, "AvailabilityState") {
 			newest[e.Component.EVSE] = i
 		}
+	}
+	if len(newest) > maxStates {
+		return nil, refused(ocpp.OccurrenceConstraintViolation, "eventData: AvailabilityState of at most %d connectors", maxStates)
+	}
+	if err := c.Keep(ctx, m); err != nil {
+		return nil, err
 	}
 	if err := c.Variables(ctx, m.Station, m.ReceivedAt, variables); err != nil {
 		return nil, err

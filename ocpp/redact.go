@@ -71,6 +71,20 @@ func redact(v any) any {
 		for key, value := range v {
 			_, text := value.(string)
 			isValue := named && (key == "value" || key == "attributeValue" || key == "actualValue")
+			switch inner := value.(type) {
+			case []any:
+				if named && key == "variableAttribute" { // NotifyReport
+					for _, a := range inner {
+						if m, ok := a.(map[string]any); ok && m["value"] != nil {
+							m["value"] = Redacted
+						}
+					}
+				}
+			case map[string]any:
+				if key == "vpn" && inner["key"] != nil { // a pre-shared key
+					inner["key"] = Redacted
+				}
+			}
 			if isValue || text && namesSecret(key) || key == "data" && text && namesSecret(value.(string)) {
 				v[key] = Redacted
 			} else {

@@ -12,6 +12,8 @@ func TestRedact(t *testing.T) {
 		{`[3,"1",{"configurationKey":[{"key":"A","readonly":false,"value":"plain"},{"key":"AuthorizationKey","readonly":false,"value":"SECRET"}]}]`, "plain"},
 		{`[2,"1","SetVariables",{"setVariableData":[{"attributeValue":"SECRET","component":{"name":"SecurityCtrlr"},"variable":{"name":"BasicAuthPassword"}}]}]`, "SecurityCtrlr"},
 		{`[2,"1","SetNetworkProfile",{"configurationSlot":1,"connectionData":{"basicAuthPassword":"SECRET","vpn":{"server":"plain","password":"SECRET"}}}]`, "plain"},
+		{`[2,"1","SetNetworkProfile",{"connectionData":{"vpn":{"server":"plain","password":"SECRET","key":"SECRET"}}}]`, "plain"},
+		{`[2,"1","NotifyReport",{"reportData":[{"component":{"name":"SecurityCtrlr"},"variable":{"name":"BasicAuthPassword"},"variableAttribute":[{"type":"Actual","value":"SECRET"}]}]}]`, "Actual"},
 		{`[2,"1","GetDiagnostics",{"location":"ftp://user:SECRET@host/plain"}]`, "host/plain"},
 		{`[2,"1","DataTransfer",{"vendorId":"plain","data":"{\"password\":\"SECRET\"}"}]`, "plain"},
 		{`[2,"1","DataTransfer",{"vendorId":"plain","data":{"password":"SECRET"}}]`, "plain"},

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"holdfast/bus"
@@ -95,11 +97,13 @@ func (p *process) startCSMS(db *databaseFlags, f *csmsFlags) error {
 	p.csms = core
 	p.services.start("csms", core.Run, nil)
 	p.services.start("stations' calls", func(ctx context.Context) error { return b.ServeCalls(ctx, core.Handle) }, nil)
+	r := &roll{core: core, bus: b, log: log, gateways: make(map[string]*held)}
 	p.services.start("connections", func(ctx context.Context) error {
 		return b.ListenMany(ctx, subjectConnected, "csms", maxEvents, func(_ string, data []byte) {
 			var e ocpp.Connected
 			if err := json.Unmarshal(data, &e); err == nil {
 				if err := core.Connected(context.Background(), e); err != nil {
+					r.missed.Store(true)
 					log.Error("record connection", "station", e.Station, "err", err)
 				}
 			}
@@ -110,12 +114,12 @@ func (p *process) startCSMS(db *databaseFlags, f *csmsFlags) error {
 			var e ocpp.Disconnected
 			if err := json.Unmarshal(data, &e); err == nil {
 				if err := core.Disconnected(context.Background(), e); err != nil {
+					r.missed.Store(true)
 					log.Error("record disconnection", "station", e.Station, "err", err)
 				}
 			}
 		})
 	}, nil)
-	r := &roll{core: core, bus: b, gateways: make(map[string]*held)}
 	p.services.start("gateways", r.run, nil)
 	p.admin.register(core.Collectors())
 	p.admin.ready = append(p.admin.ready, func(ctx context.Context) []string {
@@ -132,8 +136,10 @@ const subjectLive = "live."
 // roll calls the roll of the gateways: what they hold corrects the record after
 // events were lost, and a gateway that is not heard of any more holds nobody.
 type roll struct {
-	core *csms.CSMS
-	bus  *bus.Bus
+	core   *csms.CSMS
+	bus    *bus.Bus
+	log    *slog.Logger
+	missed atomic.Bool // something that gateways said could not be recorded
 
 	mu       sync.Mutex
 	gateways map[string]*held // bounded by maxGateways
@@ -169,17 +175,41 @@ func (r *roll) run(ctx context.Context) error {
 	defer ask.Stop()
 	defer look.Stop()
 	r.bus.Publish(subjectAsk, nil)
-	for {
+	again := settled // ticks until the gateways are asked once more
+	for reconnects := r.bus.Reconnects(); ; {
 		select {
 		case err := <-ended:
 			return err
 		case <-ask.C:
 			r.bus.Publish(subjectAsk, nil)
+			continue
 		case <-look.C:
-			if r.bus.Ready() == nil {
-				r.bury(ctx)
-			}
 		}
+		if r.bus.Ready() != nil {
+			continue
+		}
+		lost := r.bus.Reconnects() != reconnects
+		if lost { // nobody could be heard meanwhile
+			reconnects = r.bus.Reconnects()
+			r.excuse()
+		}
+		if lost || r.missed.Load() && r.core.Ready(ctx) == nil {
+			r.missed.Store(false)
+			r.bus.Publish(subjectAsk, nil)
+			again = settled
+		} else if again--; again == 0 {
+			r.bus.Publish(subjectAsk, nil)
+		}
+		r.bury(ctx)
+	}
+}
+
+// excuse counts the gateways' silence from now.
+func (r *roll) excuse() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, h := range r.gateways {
+		h.heard = time.Now()
 	}
 }
 
@@ -211,7 +241,18 @@ func (r *roll) hear(_ string, data []byte) {
 	all := h.partial
 	h.partial = nil
 	r.mu.Unlock()
-	r.core.Present(context.Background(), part.Gateway, all, true)
+	r.correct(context.Background(), part.Gateway, all)
+}
+
+// correct makes the record show exactly the stations as held by a gateway, and
+// reports whether it could.
+func (r *roll) correct(ctx context.Context, gateway string, all []ocpp.Connected) bool {
+	err := r.core.Present(ctx, gateway, all, true)
+	if err != nil {
+		r.missed.Store(true)
+		r.log.Error("correct the record of a gateway", "gateway", gateway, "err", err)
+	}
+	return err == nil
 }
 
 // bury declares the stations of silent gateways offline.
@@ -221,11 +262,17 @@ func (r *roll) bury(ctx context.Context) {
 	for id, h := range r.gateways {
 		if time.Since(h.heard) > deadAfter {
 			dead = append(dead, id)
-			delete(r.gateways, id)
 		}
 	}
 	r.mu.Unlock()
 	for _, id := range dead {
-		r.core.Present(ctx, id, nil, true)
+		if !r.correct(ctx, id, nil) {
+			continue // tried again at the next look
+		}
+		r.mu.Lock()
+		if h := r.gateways[id]; time.Since(h.heard) > deadAfter {
+			delete(r.gateways, id)
+		}
+		r.mu.Unlock()
 	}
 }

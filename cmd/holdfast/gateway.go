@@ -184,8 +184,13 @@ const (
 	presentPart     = 1000            // stations in one part
 )
 
-// report tells the csms whom this gateway holds when it asks, and every few
-// seconds that the gateway lives.
+// settled is after how many presentIntervals everything that was recorded
+// before an outage is older than what a report may not correct.
+const settled = 3
+
+// report tells the csms whom this gateway holds when it asks and when the gateway
+// starts (nobody: its predecessor may have been killed), and every few seconds
+// that the gateway lives.
 func report(ctx context.Context, b *bus.Bus, gw *gateway.Gateway, id string) error {
 	asked := make(chan struct{}, 1)
 	ended := make(chan error, 1)
@@ -202,21 +207,28 @@ func report(ctx context.Context, b *bus.Bus, gw *gateway.Gateway, id string) err
 			b.Publish(subjectPresent, data)
 		}
 	}
+	all := func() {
+		list := gw.Present()
+		for first := true; first || len(list) > 0; first = false {
+			n := min(presentPart, len(list))
+			send(presence{Gateway: id, Stations: list[:n], First: first, Last: n == len(list)})
+			list = list[n:]
+		}
+	}
 	alive := time.NewTicker(presentInterval)
 	defer alive.Stop()
-	for {
+	all()
+	for ticks := 1; ; {
 		select {
 		case err := <-ended:
 			return err
 		case <-alive.C:
-			send(presence{Gateway: id})
-		case <-asked:
-			list := gw.Present()
-			for first := true; first || len(list) > 0; first = false {
-				n := min(presentPart, len(list))
-				send(presence{Gateway: id, Stations: list[:n], First: first, Last: n == len(list)})
-				list = list[n:]
+			if send(presence{Gateway: id}); ticks == settled {
+				all()
 			}
+			ticks++
+		case <-asked:
+			all()
 		}
 	}
 }
