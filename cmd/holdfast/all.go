@@ -21,6 +21,9 @@ type allCommand struct {
 // Run starts bus, authority, csms with its API, gateway and admin port, in this
 // order, and stops them in the opposite one.
 func (c *allCommand) Run(e *env) error {
+	if err := c.gatewayFlags.check(); err != nil {
+		return err
+	}
 	show := c.Demo > 0 && !e.json
 	if show && terminal(e.stdout) { // the summary is redrawn: log lines go elsewhere
 		w, err := logFile(c.Data)

@@ -47,7 +47,7 @@ func (p *process) startAuthority(db *databaseFlags, f *authorityFlags) error {
 	}
 	st, err := store.OpenAuthority(p.ctx, db.where())
 	if err != nil {
-		return fmt.Errorf("authority: %w", err)
+		return fmt.Errorf("authority: %w", db.explain(err))
 	}
 	p.services.closing("authority's database", st.Close)
 	b, log := p.bus, p.log

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -13,13 +14,20 @@ import (
 // "listen-tls: 0.0.0.0:8882". A key that no flag has is an error.
 func loadYAML(r io.Reader) (kong.Resolver, error) {
 	values := make(map[string]any)
-	if err := yaml.NewDecoder(r).Decode(&values); err != nil && err != io.EOF {
-		return nil, fmt.Errorf("config file: %s", strings.TrimSpace(yaml.FormatError(err, false, false)))
+	name := "config file"
+	if f, ok := r.(*os.File); ok {
+		name += " " + f.Name()
 	}
-	return &yamlResolver{values: values}, nil
+	if err := yaml.NewDecoder(r).Decode(&values); err != nil && err != io.EOF {
+		return nil, fmt.Errorf("%s: %s", name, strings.TrimSpace(yaml.FormatError(err, false, false)))
+	}
+	return &yamlResolver{name: name, values: values}, nil
 }
 
-type yamlResolver struct{ values map[string]any }
+type yamlResolver struct {
+	name   string // of the file, for errors
+	values map[string]any
+}
 
 // Validate refuses keys that are no flag of any command: a typing error would
 // otherwise be a default in production.
@@ -37,7 +45,7 @@ func (y *yamlResolver) Validate(app *kong.Application) error {
 	visit(app.Node)
 	for key := range y.values {
 		if !known[key] {
-			return fmt.Errorf("config file: %q is not the name of a flag", key)
+			return fmt.Errorf("%s: %q is not the name of a flag", y.name, key)
 		}
 	}
 	return nil

@@ -64,7 +64,7 @@ func (p *process) startCSMS(db *databaseFlags, f *csmsFlags) error {
 	}
 	st, err := store.OpenCSMS(p.ctx, db.where())
 	if err != nil {
-		return fmt.Errorf("csms: %w", err)
+		return fmt.Errorf("csms: %w", db.explain(err))
 	}
 	p.services.closing("csms's database", st.Close)
 	b, log, client := p.bus, p.log, p.authorityClient()

@@ -39,6 +39,14 @@ func (f *databaseFlags) where() string {
 	return f.Data
 }
 
+// explain adds to a fault of an external database what can be done about it.
+func (f *databaseFlags) explain(err error) error {
+	if f.Database == "" {
+		return err
+	}
+	return fmt.Errorf("%w (is it running, is --database right?)", err)
+}
+
 // prepare creates the data directory for its owner alone.
 func (f *databaseFlags) prepare() error {
 	if err := os.MkdirAll(f.Data, 0o700); err != nil {
@@ -103,6 +111,15 @@ func (f *gatewayFlags) config() (gateway.Config, error) {
 		return cfg, &usageError{"--server-cert and --server-key: as many keys as certificates"}
 	}
 	return cfg, nil
+}
+
+// check finds wrong usage before anything is started.
+func (f *gatewayFlags) check() error {
+	if _, err := f.config(); err != nil {
+		return err
+	}
+	_, err := f.ports()
+	return err
 }
 
 // ports returns flag name and address of each security profile that is on.

@@ -21,6 +21,9 @@ func (c *gatewayCommand) Run(e *env) error {
 	if c.NATS == "" {
 		return &usageError{"holdfast gateway: --nats is required (or run every role with holdfast all)"}
 	}
+	if err := c.gatewayFlags.check(); err != nil {
+		return err
+	}
 	p := newProcess(e)
 	err := p.openBus(bus.Config{URL: c.NATS, Credentials: c.NATSCredentials, Name: "holdfast gateway"})
 	if err == nil {
@@ -126,6 +129,8 @@ func (p *process) startGateway(f *gatewayFlags) error {
 
 	p.admin.register(gw.Collectors())
 	p.admin.account.SetConnections(gw.Profiles)
+	p.services.start("memory limit", func(ctx context.Context) error { return keepLimit(ctx, p.admin.account, gw.Profiles) }, nil)
+	p.admin.ready = append(p.admin.ready, memoryFull(p.admin.account))
 	p.admin.check = append(p.admin.check, gw.Check)
 	p.admin.ready = append(p.admin.ready, func(context.Context) []string {
 		why := gw.Ready()

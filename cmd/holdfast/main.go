@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -116,7 +117,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		kong.Exit(func(int) { usage = true }),
 	)
 	if err != nil {
-		fmt.Fprintf(stderr, "holdfast: %v\n", err)
+		fmt.Fprintf(stderr, "holdfast: %s\n", oneLine(err))
 		return exitUsage
 	}
 	k, err := parser.Parse(args)
@@ -124,7 +125,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitDone
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "holdfast: %v (holdfast --help lists commands and flags)\n", err)
+		fmt.Fprintf(stderr, "holdfast: %s (holdfast --help lists commands and flags)\n", oneLine(err))
 		return exitUsage
 	}
 	e := &env{ctx: ctx, stdout: stdout, stderr: stderr, log: newLogger(stderr, cli.LogLevel, cli.LogFormat), json: cli.JSON}
@@ -135,11 +136,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.Is(err, errSilent):
 		return exitFailed
 	}
-	fmt.Fprintf(stderr, "holdfast: %v\n", err)
+	fmt.Fprintf(stderr, "holdfast: %s\n", oneLine(err))
 	if _, ok := errors.AsType[*usageError](err); ok {
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// oneLine is the text of an error on one line: some drivers break theirs.
+func oneLine(err error) string {
+	return strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' || r == '\t' }), " ")
 }
 
 // usageError is a wrong combination of flags.
