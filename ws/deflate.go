@@ -73,7 +73,7 @@ func inflate(b, p []byte, limit int) ([]byte, error) {
 	}()
 	f.in = inflateInput{p: p, tail: inflateTail}
 	start := len(b)
-	for {
+	for range maxStreams {
 		if err := f.out.(flate.Resetter).Reset(&f.in, b[max(start, len(b)-maxWindow):]); err != nil {
 			return nil, err
 		}
@@ -98,7 +98,13 @@ func inflate(b, p []byte, limit int) ([]byte, error) {
 		}
 		// A final block inside of the message; what follows goes on, RFC 7692 §7.2.3.4.
 	}
+	return nil, errStreams
 }
+
+// maxStreams bounds the final blocks of one message: each one costs a start.
+const maxStreams = 16
+
+var errStreams = errors.New("ws: too many final blocks in a compressed message")
 
 // maxWindow is the largest LZ77 window, in bytes.
 const maxWindow = 32 << 10

@@ -290,13 +290,9 @@ func TestSilentConnections(t *testing.T) {
 	for range 10 {
 		dialRaw(t, s.addr, nil)
 	}
-	start := time.Now()
-	c := dial(t, s.addr, nil)
+	c := dial(t, s.addr, nil) // has less time than five times HandshakeTime
 	c.write(text("x"))
 	c.expectText("x")
-	if d := time.Since(start); d > 15*time.Second {
-		t.Errorf("served after %v", d)
-	}
 }
 
 // Slots: those that began go first, and at most n compute.

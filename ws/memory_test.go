@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -117,27 +118,36 @@ func runIdleClients() error {
 	return nil
 }
 
-// usage is the memory of this process after garbage collection.
-type usage struct{ heap, stack, rss int64 }
+// usage is the memory of this process after garbage collection; natural is
+// the RSS that it had before.
+type usage struct{ heap, stack, rss, natural int64 }
 
 func measure() usage {
+	natural := residentBytes()
 	runtime.GC()
 	runtime.GC()
 	debug.FreeOSMemory()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	u := usage{heap: int64(m.HeapAlloc), stack: int64(m.StackInuse)}
-	if b, err := os.ReadFile("/proc/self/statm"); err == nil {
-		if f := strings.Fields(string(b)); len(f) > 1 {
-			pages, _ := strconv.ParseInt(f[1], 10, 64)
-			u.rss = pages * int64(os.Getpagesize())
-		}
+	return usage{heap: int64(m.HeapAlloc), stack: int64(m.StackInuse), rss: residentBytes(), natural: natural}
+}
+
+// residentBytes is the RSS, where it can be known.
+func residentBytes() int64 {
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
 	}
-	return u
+	f := strings.Fields(string(b))
+	if len(f) < 2 {
+		return 0
+	}
+	pages, _ := strconv.ParseInt(f[1], 10, 64)
+	return pages * int64(os.Getpagesize())
 }
 
 func (u usage) per(base usage, n int) string {
-	return fmt.Sprintf("heap %d B, stack %d B, RSS %d B", (u.heap-base.heap)/int64(n), (u.stack-base.stack)/int64(n), (u.rss-base.rss)/int64(n))
+	return fmt.Sprintf("heap %d B, stack %d B, RSS %d B (%d before GC)", (u.heap-base.heap)/int64(n), (u.stack-base.stack)/int64(n), (u.rss-base.rss)/int64(n), (u.natural-base.rss)/int64(n))
 }
 
 // idleMemory opens n connections and reports bytes per connection at rest,
@@ -147,7 +157,7 @@ func idleMemory(t testing.TB, n int, mode string, rounds []int, report func(when
 	in := idleClients{N: n, Root: pki.root.Raw, Rounds: rounds}
 	var server *tls.Config
 	cert, key := pki.issue(t, "CS1", false, pki.sub, pki.subKey)
-	in.Key, _ = x509.MarshalECPrivateKey(key)
+	in.Key = marshalKey(t, key)
 	switch mode {
 	case "plain":
 	case "tls 1.3":
@@ -184,6 +194,15 @@ func idleMemory(t testing.TB, n int, mode string, rounds []int, report func(when
 	clients.stop()
 	eventually(t, "all closed", func() bool { return s.open.Load() == 0 })
 	report("all gone", measure(), base)
+}
+
+func marshalKey(t testing.TB, key *ecdsa.PrivateKey) []byte {
+	t.Helper()
+	b, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // quietEcho is an echo without state, so that only ws is measured.

@@ -54,10 +54,11 @@ func (s *Server) opening(a *arrival) {
 }
 
 // A station speaks first, and at once. One that says nothing for this long
-// must not keep an opening from others, the less so if others wait.
+// must not keep an opening from others, the less so if others wait. But in a
+// storm its first packet may be lost, and comes again after a second or two.
 const (
 	helloTime     = 5 * time.Second
-	helloTimeBusy = time.Second
+	helloTimeBusy = 3 * time.Second
 )
 
 // left reports whether the peer left while its connection waited.

@@ -91,16 +91,17 @@ func (r *registry) all() []*Conn {
 // run posts events to connections until stop.
 func (r *registry) run() error {
 	events := make([]unix.EpollEvent, 256)
+	var n int
+	var err error
+	wait := func(fd uintptr) bool {
+		n, err = unix.EpollWait(int(fd), events, 0)
+		if errors.Is(err, unix.EINTR) {
+			n, err = 0, nil
+		}
+		return n > 0 || err != nil
+	}
 	for {
-		var n int
-		var err error
-		if waitErr := r.raw.Read(func(fd uintptr) bool {
-			n, err = unix.EpollWait(int(fd), events, 0)
-			if errors.Is(err, unix.EINTR) {
-				n, err = 0, nil
-			}
-			return n > 0 || err != nil
-		}); waitErr != nil {
+		if waitErr := r.raw.Read(wait); waitErr != nil {
 			if errors.Is(waitErr, os.ErrDeadlineExceeded) {
 				return nil
 			}

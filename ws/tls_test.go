@@ -4,19 +4,13 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
-	"io"
 	"net"
-	"net/netip"
 	"os/exec"
 	"reflect"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 var tlsVersions = []struct {
@@ -207,17 +201,21 @@ func TestBuffersAfterLargeRecord(t *testing.T) {
 		c.expectText(big)
 	}
 	untilIdle(t, r.conn.Load())
-	if n := keptBytes(tlsOf(r)); n != 0 {
-		t.Errorf("an idle connection keeps %d bytes of buffers", n)
-	}
+	inspect(r, func(c *tls.Conn) {
+		if n := keptBytes(c); n != 0 {
+			t.Errorf("an idle connection keeps %d bytes of buffers", n)
+		}
+	})
 }
 
-// tlsOf returns the tls.Conn of an idle connection.
-func tlsOf(r *recorder) *tls.Conn {
+// inspect calls f with the tls.Conn of an idle connection. The next turn comes
+// after f.
+func inspect(r *recorder, f func(*tls.Conn)) {
 	c := r.conn.Load()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.tls
+	f(c.tls)
+	c.state.Or(0) // what f read happened before the next post
 }
 
 // keptBytes is the capacity of a tls.Conn's read buffers.
@@ -244,7 +242,8 @@ func TestCertificatesForgotten(t *testing.T) {
 	if cn != "CS1" {
 		t.Errorf("common name %q", cn)
 	}
-	state := tlsOf(r).ConnectionState()
+	var state tls.ConnectionState
+	inspect(r, func(c *tls.Conn) { state = c.ConnectionState() })
 	for _, cert := range state.PeerCertificates {
 		if cert != nil {
 			t.Error("a peer certificate is kept")
@@ -285,6 +284,29 @@ func TestResumption(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Messages of many records, more than one turn reads.
+func TestLargeOverTLS(t *testing.T) {
+	pki := newPKI(t)
+	for _, v := range tlsVersions {
+		r := echoSession()
+		s := startServer(t, Config{MaxUnsent: 4 << 20}, Endpoint{TLS: pki.serverConfig(false), Upgrade: upgrading(func() *recorder { return r })})
+		c := dial(t, s.addr, versionConfig(pki, v.version, pki.client(t, "CS1")))
+		big := strings.Repeat("0123456789abcdef", 1<<16)
+		go func() {
+			for range 5 {
+				_, _ = c.conn.Write(append(text(big), text("small")...))
+			}
+		}()
+		for range 5 {
+			c.expectText(big)
+			c.expectText("small")
+		}
+		if n := s.partial.Load(); n != 0 {
+			t.Errorf("%d bytes are counted", n)
+		}
 	}
 }
 
@@ -412,140 +434,4 @@ func (b *syncBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()
-}
-
-type namedError struct{}
-
-func (namedError) Error() string            { return "wrong operator" }
-func (namedError) HandshakeFailure() string { return "wrong_operator" }
-
-func TestHandshakeFailures(t *testing.T) {
-	pki, other := newPKI(t), newPKI(t)
-	good := pki.client(t, "CS1")
-	for _, tt := range []struct {
-		kind   string
-		server func(*tls.Config)
-		dial   func(addr string) error
-	}{
-		{failNoCertificate, nil, func(addr string) error { return handshake2(addr, clientConfig(pki)) }},
-		{failUnknownCA, nil, func(addr string) error { return handshake2(addr, clientConfig(pki, other.client(t, "CS1"))) }},
-		{failExpired, func(c *tls.Config) { c.Time = func() time.Time { return time.Now().Add(1000 * time.Hour) } },
-			func(addr string) error { return handshake2(addr, clientConfig(pki, good)) }},
-		{failProtocolVersion, nil, func(addr string) error {
-			cfg := clientConfig(pki, good)
-			cfg.MinVersion, cfg.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
-			return handshake2(addr, cfg)
-		}},
-		{failNoCipher, nil, func(addr string) error {
-			cfg := clientConfig(pki, good)
-			cfg.MaxVersion, cfg.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_RSA_WITH_AES_128_GCM_SHA256}
-			return handshake2(addr, cfg)
-		}},
-		{failRefusedByPeer, nil, func(addr string) error {
-			return handshake2(addr, &tls.Config{RootCAs: other.pool, ServerName: "localhost", MaxVersion: tls.VersionTLS12})
-		}},
-		{failNotTLS, nil, func(addr string) error { return writeAndClose(addr, "GET / HTTP/1.1\r\n\r\n") }},
-		{failEOF, nil, func(addr string) error { return writeAndClose(addr, "\x16\x03\x01\x00\x80") }},
-		{failTimeout, nil, func(addr string) error { return writeAndWait(addr, "\x16\x03\x01\x00\x80") }},
-		{failTimeout, nil, func(addr string) error { return writeAndWait(addr, "") }},
-		{"wrong_operator", func(c *tls.Config) { c.VerifyConnection = func(tls.ConnectionState) error { return namedError{} } },
-			func(addr string) error { return handshake2(addr, clientConfig(pki, good)) }},
-	} {
-		t.Run(tt.kind, func(t *testing.T) {
-			cfg := pki.serverConfig(true)
-			if tt.server != nil {
-				tt.server(cfg)
-			}
-			told := make(chan error, 1)
-			s := startServer(t, Config{HandshakeTime: 300 * time.Millisecond}, Endpoint{Label: "3", TLS: cfg, Upgrade: upgrading(echoSession),
-				Failed: func(_ netip.AddrPort, err error) { told <- err }})
-			if err := tt.dial(s.addr); err == nil {
-				t.Error("the client saw no error")
-			}
-			select {
-			case <-told:
-			case <-time.After(waitTime):
-				t.Fatal("Failed was not called")
-			}
-			if n := value(s.metrics.handshakes.WithLabelValues("3", tt.kind)); n != 1 {
-				t.Errorf("%v failures %s counted; all: %v", n, tt.kind, collect(s))
-			}
-			eventually(t, "accounts even", func() bool { return s.accepted.Load() == 0 })
-		})
-	}
-}
-
-func collect(s *testServer) string {
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(s.metrics.handshakes)
-	families, _ := reg.Gather()
-	var b strings.Builder
-	for _, f := range families {
-		b.WriteString(f.String())
-	}
-	return b.String()
-}
-
-// handshake2 does a handshake and waits for the server's verdict, which a TLS
-// 1.3 client learns only from its first read.
-func handshake2(addr string, cfg *tls.Config) error {
-	c, err := tryDial(addr, cfg)
-	if err != nil {
-		return err
-	}
-	defer c.net.Close()
-	_, err = c.conn.Read(make([]byte, 1))
-	return err
-}
-
-func writeAndClose(addr, s string) error {
-	nc, err := net.Dial("tcp", addr)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	_, _ = io.WriteString(nc, s)
-	return errors.New("closed")
-}
-
-// writeAndWait stays until the server ends the connection.
-func writeAndWait(addr, s string) error {
-	nc, err := net.Dial("tcp", addr)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	_, _ = io.WriteString(nc, s)
-	_ = nc.SetReadDeadline(time.Now().Add(waitTime))
-	if _, err = io.Copy(io.Discard, nc); err == nil {
-		err = io.EOF
-	}
-	return err
-}
-
-func TestFailureKindsAreBounded(t *testing.T) {
-	s, err := New(Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	seen := make(map[string]bool)
-	for i := range 1000 {
-		seen[s.metrics.kind("kind_"+strings.Repeat("x", i%20)+string(rune('a'+i%26)))] = true
-	}
-	if len(seen) > maxKinds+1 {
-		t.Errorf("%d kinds", len(seen))
-	}
-	for _, name := range []string{"", "With Space", strings.Repeat("x", 50)} {
-		if got := s.metrics.kind(name); got != failOther {
-			t.Errorf("%q is counted as %q", name, got)
-		}
-	}
-	for err, want := range map[error]string{
-		x509.HostnameError{Certificate: &x509.Certificate{}}: failBadCertificate,
-		errors.New("out of tea"):                             failOther,
-	} {
-		if got := s.metrics.failure(err); got != want {
-			t.Errorf("%v: %s, want %s", err, got, want)
-		}
-	}
 }

@@ -21,6 +21,7 @@ type Endpoint struct {
 	// so it must be shared by connections, not cloned for each. After Upgrade
 	// the elements of PeerCertificates and VerifiedChains are cleared: nobody
 	// may keep these slices (the certificates that they held may be kept).
+	// Its callbacks compute only: they hold one of Config.MaxHandshakes.
 	TLS *tls.Config
 	// Upgrade decides about a request, on the goroutine of the opening. It may
 	// block until ctx ends (Config.UpgradeTime, the listener's end).
@@ -33,7 +34,8 @@ type Endpoint struct {
 }
 
 // Request is a valid WebSocket upgrade request. Its strings share memory with
-// the whole head: clone what outlives Upgrade.
+// the whole head: a part that outlives Upgrade, such as an identity cut from
+// Path, must be cloned, or it holds half a kilobyte.
 type Request struct {
 	Path         string      // the escaped path as it was sent, without query
 	Query        string      // without "?"
