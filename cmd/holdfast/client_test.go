@@ -36,13 +36,17 @@ func startSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{t: t, data: filepath.Join(t.TempDir(), "data")}
 	var addresses [4]string
+	var listeners []net.Listener
 	for i := range addresses {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close()
 		addresses[i] = l.Addr().String()
+		listeners = append(listeners, l)
+	}
+	for _, l := range listeners { // free, and all different
+		l.Close()
 	}
 	s.url, s.mtls = "http://"+addresses[0], addresses[3]
 	args := []string{"all", "--data", s.data, "--listen-api", addresses[0], "--listen-admin", addresses[1], "--listen-tls", addresses[2], "--listen-mtls", addresses[3]}
@@ -140,8 +144,11 @@ func TestOperatorsDay(t *testing.T) {
 	}
 	_, text = s.run(exitFailed, "station", "add", "CS 1", "--profile", "3", "--out", out)
 	contains(t, text, "exists already")
-	text, _ = s.run(exitDone, "station", "add", "CS 2")
-	contains(t, text, "password (shown only now): ")
+	text, note := s.run(exitDone, "station", "add", "CS 2")
+	contains(t, note, "shown only now")
+	if password := strings.TrimSpace(text); len(password) < 16 || strings.ContainsAny(password, " \n") {
+		t.Errorf("standard output is %q, want the password alone", text)
+	}
 	_, text = s.run(exitFailed, "station", "add", "CS 2")
 	contains(t, text, "CS 2", "exists already")
 	text, _ = s.run(exitDone, "station", "list")

@@ -142,6 +142,7 @@ func (p *process) startGateway(f *gatewayFlags) error {
 		return why
 	})
 
+	collectSooner()
 	drained := false
 	for profile, port := range ports {
 		l, err := listen(port[0], port[1])

@@ -55,6 +55,9 @@ func (p *process) startAdmin(address string) error {
 // failed halfway.
 func (p *process) run(err error) error {
 	if err == nil {
+		if _, err := p.admin.account.Read(); err != nil { // the base of what a connection costs
+			p.log.Warn("memory account", "err", err)
+		}
 		p.log.Info("ready to serve")
 		err = p.services.wait(p.ctx)
 	}

@@ -70,9 +70,10 @@ func (c *stationAdd) Run(e *env, parent *stationCommands) error {
 		}
 	}
 	return e.print(added, func(w io.Writer) {
-		fmt.Fprintf(w, "station %s registered, security profile %d\n", plain(c.ID), c.Profile)
-		if added.Password != "" {
-			fmt.Fprintf(w, "password (shown only now): %s\n", added.Password)
+		fmt.Fprintf(e.stderr, "station %s registered, security profile %d\n", plain(c.ID), c.Profile)
+		if added.Password != "" { // alone on standard output, for scripts
+			fmt.Fprintln(e.stderr, "its password, shown only now:")
+			fmt.Fprintln(w, added.Password)
 		}
 		if files != nil {
 			fmt.Fprintf(w, "certificate %s\nkey         %s\nCA          %s\n", files.crt, files.key, files.ca)
@@ -340,7 +341,8 @@ func (c *stationPassword) Run(e *env, parent *stationCommands) error {
 		return err
 	}
 	return e.print(p, func(w io.Writer) {
-		fmt.Fprintf(w, "new password of station %s (shown only now): %s\n", plain(c.ID), p.Password)
+		fmt.Fprintf(e.stderr, "new password of station %s, shown only now:\n", plain(c.ID))
+		fmt.Fprintln(w, p.Password)
 		if p.Station.PasswordPending {
 			fmt.Fprintln(w, "the old one is accepted until the new one was used")
 		}
