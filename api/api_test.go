@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -29,16 +30,42 @@ import (
 	"holdfast/store/storetest"
 )
 
-// caDir holds the CA keys of all tests: making RSA keys takes seconds.
-var caDir string
+func TestMain(m *testing.M) { storetest.Main(m) }
 
-func TestMain(m *testing.M) {
-	var err error
-	if caDir, err = os.MkdirTemp("", "holdfast-ca-"); err != nil {
-		panic(err)
+// caKeys are the files of the first test's CA: making RSA keys takes seconds.
+var caKeys struct {
+	sync.Mutex
+	files map[string][]byte
+}
+
+// caDir returns a directory for an authority's keys, the same ones in every test.
+func caDir(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	caKeys.Lock()
+	defer caKeys.Unlock()
+	for name, data := range caKeys.files {
+		check(t, os.WriteFile(filepath.Join(dir, name), data, 0o600))
 	}
-	defer os.RemoveAll(caDir) // not reached: storetest.Main ends the process
-	storetest.Main(m)
+	return dir
+}
+
+// keepKeys remembers the keys that the first authority made.
+func keepKeys(t testing.TB, dir string) {
+	t.Helper()
+	caKeys.Lock()
+	defer caKeys.Unlock()
+	if caKeys.files != nil {
+		return
+	}
+	entries, err := os.ReadDir(dir)
+	check(t, err)
+	caKeys.files = make(map[string][]byte)
+	for _, e := range entries {
+		data, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		check(t, err)
+		caKeys.files[e.Name()] = data
+	}
 }
 
 const adminToken = "hf_admin-token-of-the-tests"
@@ -87,8 +114,10 @@ func open(t testing.TB, where string, change func(*api.Config)) *fixture {
 	register, err := store.OpenAuthority(t.Context(), where)
 	check(t, err)
 	t.Cleanup(func() { check(t, register.Close()) })
-	a, err := authority.Open(t.Context(), authority.Config{Store: register, Dir: caDir, Logger: log})
+	keys := caDir(t)
+	a, err := authority.Open(t.Context(), authority.Config{Store: register, Dir: keys, Logger: log})
 	check(t, err)
+	keepKeys(t, keys)
 	core, err := csms.New(csms.Config{
 		Store: records, Logger: log, Protocols: map[ocpp.Version]csms.Protocol{ocpp.V16: action16.Protocol()},
 		Call: func(ctx context.Context, station ocpp.StationID, call ocpp.Call) (json.RawMessage, error) {

@@ -67,6 +67,9 @@ var callStatuses = map[string]int{
 	csms.ResultTimeout:        http.StatusGatewayTimeout,
 }
 
+// maxCallTime is the longest timeout of a call.
+const maxCallTime = 10 * time.Minute
+
 func (a *API) registerCalls() {
 	const path = stationPath + "/calls"
 	register(a, operation{id: "call-station", method: "POST", path: path, role: RoleOperate, tag: tagCommands,
@@ -74,7 +77,7 @@ func (a *API) registerCalls() {
 		detail: "The request is checked against the schema of the action in the station's OCPP version before it leaves. " +
 			"The answer's result says what became of it: 200 accepted or callerror, 202 pending (async), 409 offline, 422 invalid_request, " +
 			"429 busy, 502 invalid_answer or connection_lost, 503 unavailable, 504 timeout. With these statuses an answer of type application/problem+json is about the HTTP request itself.",
-		errors: []int{http.StatusNotFound}}, a.callStation)
+		errors: []int{http.StatusNotFound}, time: maxCallTime + requestTime}, a.callStation)
 	register(a, operation{id: "list-commands", method: "GET", path: "/api/v1/commands", role: RoleRead, tag: tagCommands,
 		summary: "List CALLs to stations", detail: "Newest first: who asked for what, when, and what became of it."}, a.listCommands)
 	register(a, operation{id: "get-command", method: "GET", path: "/api/v1/commands/{id}", role: RoleRead, tag: tagCommands,

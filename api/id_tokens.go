@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -69,7 +70,7 @@ func (a *API) putIDToken(ctx context.Context, in *struct {
 	if err := a.cfg.CSMS.PutIDToken(ctx, t); err != nil {
 		return nil, err
 	}
-	a.log.Info("ID token set", "status", f.Status, "by", by(ctx))
+	a.audit(ctx, "id_token.put", "", in.Token, cmp.Or(f.Status, "Accepted"))
 	return a.getIDToken(ctx, &in.IDTokenRef)
 }
 
@@ -77,6 +78,6 @@ func (a *API) removeIDToken(ctx context.Context, in *IDTokenRef) (*struct{}, err
 	if err := a.cfg.CSMS.RemoveIDToken(ctx, in.Token); err != nil {
 		return nil, err
 	}
-	a.log.Info("ID token removed", "by", by(ctx))
+	a.audit(ctx, "id_token.remove", "", in.Token, "")
 	return nil, nil
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -21,11 +22,15 @@ type operation struct {
 	tag     string
 	summary string
 	detail  string
-	status  int   // of success; zero: 200, or 204 without a body
-	errors  []int // statuses of problems beside those that any operation can have
-	stream  bool  // text/event-stream: not counted as a request, but as a stream
-	item    any   // of a stream: what the data of an event is
+	status  int           // of success; zero: 200, or 204 without a body
+	errors  []int         // statuses of problems beside those that any operation can have
+	stream  bool          // text/event-stream: not counted as a request, but as a stream
+	item    any           // of a stream: what the data of an event is
+	time    time.Duration // how long it may take; zero: requestTime. Streams take as long as they like.
 }
+
+// requestTime is how long an operation may take.
+const requestTime = 30 * time.Second
 
 // security is the name of the security scheme.
 const security = "token"
@@ -125,7 +130,11 @@ func (a *API) guard(o operation, ctx huma.Context, next func(huma.Context)) {
 		return
 	}
 	ctx = huma.WithValue(ctx, callerKey{}, caller)
-	if o.stream {
+	if !o.stream {
+		limited, cancel := context.WithTimeout(ctx.Context(), cmp.Or(o.time, requestTime))
+		defer cancel()
+		ctx = huma.WithContext(ctx, limited)
+	} else {
 		ctx = huma.WithValue(ctx, checkKey{}, func(context.Context) bool {
 			again, err := a.authenticate(ctx)
 			return err == nil && again.Role.includes(o.role)

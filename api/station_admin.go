@@ -73,7 +73,7 @@ func (a *API) disconnectStation(ctx context.Context, in *StationRef) (*struct{},
 		return nil, problem(http.StatusConflict, "station "+string(id)+" is not connected")
 	}
 	if err == nil {
-		a.log.Info("connection closed on request", "station", id, "by", by(ctx))
+		a.audit(ctx, "station.disconnect", id, "", "")
 	}
 	return nil, err
 }
@@ -92,7 +92,11 @@ func (a *API) setRegistration(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	return a.view(ctx, s, a.cfg.CSMS.SetRegistration(ctx, s.ID, in.Body.Registration, by(ctx)))
+	if err := a.cfg.CSMS.SetRegistration(ctx, s.ID, in.Body.Registration, by(ctx)); err != nil {
+		return nil, err
+	}
+	a.audit(ctx, "station.registration", s.ID, "", string(in.Body.Registration))
+	return a.view(ctx, s, nil)
 }
 
 type passwordInput struct {

@@ -75,7 +75,7 @@ func TestStations(t *testing.T) {
 			}
 			actions = append(actions, e.Action)
 		}
-		if want := []string{"station.remove", "station.update", "station.unblock", "station.block", "station.add"}; !slices.Equal(actions, want) {
+		if want := []string{"station.remove", "station.disconnect", "station.registration", "station.update", "station.unblock", "station.block", "station.add"}; !slices.Equal(actions, want) {
 			t.Errorf("audit record of CS-1-3: %v, want %v", actions, want)
 		}
 	})
@@ -220,6 +220,24 @@ func TestPages(t *testing.T) {
 		entries, _ := all[store.AuditEntry](f, "/api/v1/audit?limit=99&action=station.add")
 		if len(entries) != n {
 			t.Errorf("%d audit entries, want %d", len(entries), n)
+		}
+		// Of two records, in turns.
+		for i := range 300 {
+			want[store.IDToken](f, 200, "PUT", fmt.Sprintf("/api/v1/id-tokens/T%d", i), map[string]any{})
+			if i%2 == 0 {
+				want[api.StationView](f, 200, "POST", fmt.Sprintf("/api/v1/stations/CS%04d/unblock", i), nil)
+			}
+		}
+		for _, limit := range []int{1000, 450, 97, 13} {
+			entries, _ := all[store.AuditEntry](f, fmt.Sprintf("/api/v1/audit?by=admin&limit=%d", limit))
+			if len(entries) != n+450 {
+				t.Errorf("%d audit entries in pages of %d, want %d", len(entries), limit, n+450)
+			}
+			for i := 1; i < len(entries); i++ {
+				if entries[i].ID >= entries[i-1].ID {
+					t.Fatalf("pages of %d: entry %d is not older than the one before", limit, i)
+				}
+			}
 		}
 	})
 }

@@ -71,6 +71,7 @@ func (b *Bus) Frames(ctx context.Context, station ocpp.StationID, after uint64, 
 	if err != nil {
 		return nil, err
 	}
+	defer b.done(c)
 	var out []Frame
 	for len(out) < limit || last {
 		n := maxFetch
@@ -111,6 +112,7 @@ func (b *Bus) FollowFrames(ctx context.Context, station ocpp.StationID, after ui
 	if err != nil {
 		return err
 	}
+	defer b.done(c)
 	it, err := c.Messages()
 	if err != nil {
 		return fmt.Errorf("follow the log of station %s: %w", station, err)
@@ -147,6 +149,19 @@ func (b *Bus) frames(ctx context.Context, station ocpp.StationID, after uint64) 
 		return nil, fmt.Errorf("read the log of station %s: %w", station, err)
 	}
 	return c, nil
+}
+
+// done gives a reader back to the server, which would keep it for a while.
+func (b *Bus) done(c jetstream.Consumer) {
+	info := c.CachedInfo()
+	if info == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := b.js.DeleteConsumer(ctx, logStream, info.Name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		b.log.Debug("a reader of the message log stays for a while", "err", err)
+	}
 }
 
 func frameOf(m jetstream.Msg) (Frame, bool) {

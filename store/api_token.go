@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -39,7 +40,8 @@ const (
 var ErrTooManyTokens = fmt.Errorf("%d API tokens exist, as many as are kept", maxAPITokens)
 
 // AddAPIToken records a new token, under a new ID that it returns; ErrExists if
-// its name is taken, in any case of letters. Tokens that ended a year ago are deleted.
+// its name is taken, in any case of letters. Tokens that ended a year ago are
+// deleted. The change is in the audit record, as is that of RevokeAPIToken.
 func (c *CSMS) AddAPIToken(ctx context.Context, t APIToken) (id string, err error) {
 	id = newID()
 	err = c.update(ctx, "api_token", func(tx *Tx) error {
@@ -60,7 +62,10 @@ func (c *CSMS) AddAPIToken(ctx context.Context, t APIToken) (id string, err erro
 		if err == nil && added == 0 {
 			return fmt.Errorf("API token %q: %w", t.Name, ErrExists)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return tx.audit(AuditEntry{At: t.CreatedAt, By: t.CreatedBy, Action: "token.add", Subject: t.Name, Detail: "role " + t.Role})
 	})
 	return id, err
 }
@@ -69,12 +74,19 @@ func (c *CSMS) AddAPIToken(ctx context.Context, t APIToken) (id string, err erro
 // revoked before stays as it is.
 func (c *CSMS) RevokeAPIToken(ctx context.Context, id, by string, now time.Time) error {
 	return c.update(ctx, "api_token", func(tx *Tx) error {
-		n, err := tx.exec(`UPDATE api_token SET revoked_by = CASE WHEN revoked_at = 0 THEN $1 ELSE revoked_by END,
-			revoked_at = CASE WHEN revoked_at = 0 THEN $2 ELSE revoked_at END WHERE id = $3`, by, micros(now), id)
-		if err == nil && n == 0 {
+		var name string
+		var revoked int64
+		err := tx.row(true, `UPDATE api_token SET name = name WHERE id = $1 RETURNING name, revoked_at`, []any{id}, &name, &revoked)
+		if errors.Is(err, ErrNotFound) {
 			return fmt.Errorf("API token %s: %w", id, ErrNotFound)
 		}
-		return err
+		if err != nil || revoked != 0 {
+			return err
+		}
+		if _, err := tx.exec(`UPDATE api_token SET revoked_by = $1, revoked_at = $2 WHERE id = $3`, by, micros(now), id); err != nil {
+			return err
+		}
+		return tx.audit(AuditEntry{At: now, By: by, Action: "token.revoke", Subject: name})
 	})
 }
 

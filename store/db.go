@@ -87,6 +87,11 @@ func openSQLite(ctx context.Context, dir, name string, files fs.FS) (*db, error)
 // always takes the same lane, so two lanes rarely want the same rows.
 const postgresLanes = 4
 
+// postgresBegin begins a transaction that waits two seconds at most for a row
+// that somebody else has locked: the stations of a lane wait behind each other,
+// and must not wait for one of them.
+const postgresBegin = "BEGIN; SET LOCAL lock_timeout = '2s'"
+
 func openPostgres(ctx context.Context, where, name string, files fs.FS) (*db, error) {
 	u, err := url.Parse(where)
 	if err != nil {
@@ -104,7 +109,7 @@ func openPostgres(ctx context.Context, where, name string, files fs.FS) (*db, er
 	}
 	pool.SetMaxOpenConns(postgresLanes + 4*runtime.GOMAXPROCS(0))
 	pool.SetMaxIdleConns(postgresLanes + runtime.GOMAXPROCS(0))
-	d := &db{write: pool, read: pool, begin: "BEGIN", lanes: make([]lane, postgresLanes)}
+	d := &db{write: pool, read: pool, begin: postgresBegin, lanes: make([]lane, postgresLanes)}
 	err = createSchema(ctx, pool, name)
 	if err == nil {
 		err = migrate(ctx, pool, goose.DialectPostgres, files)
@@ -118,19 +123,27 @@ func openPostgres(ctx context.Context, where, name string, files fs.FS) (*db, er
 // createSchema creates the schema unless it is there: an operator may have
 // created it for a user who may not.
 func createSchema(ctx context.Context, pool *sql.DB, name string) error {
-	var n int
-	err := pool.QueryRowContext(ctx, `SELECT count(*) FROM information_schema.schemata WHERE schema_name = $1`, name).Scan(&n)
-	if err != nil || n > 0 {
+	there := func() (bool, error) {
+		var n int
+		err := pool.QueryRowContext(ctx, `SELECT count(*) FROM information_schema.schemata WHERE schema_name = $1`, name).Scan(&n)
+		return n > 0, err
+	}
+	if ok, err := there(); ok || err != nil {
 		return err
 	}
-	_, err = pool.ExecContext(ctx, `CREATE SCHEMA IF NOT EXISTS `+name)
+	_, err := pool.ExecContext(ctx, `CREATE SCHEMA IF NOT EXISTS `+name)
+	if err != nil { // of two that create it at the same time, one fails all the same
+		if ok, _ := there(); ok {
+			return nil
+		}
+	}
 	return err
 }
 
 func migrate(ctx context.Context, pool *sql.DB, dialect goose.Dialect, files fs.FS) error {
 	options := []goose.ProviderOption{goose.WithLogger(goose.NopLogger())}
 	if dialect == goose.DialectPostgres { // several replicas may start at once
-		locker, err := lock.NewPostgresSessionLocker()
+		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300)) // a try per second, for five minutes
 		if err != nil {
 			return err
 		}

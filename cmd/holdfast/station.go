@@ -344,7 +344,7 @@ func (c *stationPassword) Run(e *env, parent *stationCommands) error {
 		fmt.Fprintf(e.stderr, "new password of station %s, shown only now:\n", plain(c.ID))
 		fmt.Fprintln(w, p.Password)
 		if p.Station.PasswordPending {
-			fmt.Fprintln(w, "the old one is accepted until the new one was used")
+			fmt.Fprintln(e.stderr, "the old one is accepted until the new one was used")
 		}
 	})
 }
