@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,8 +24,11 @@ import (
 type admin struct {
 	registry *prometheus.Registry
 	account  *memory.Account
-	ready    []func(ctx context.Context) []string // why this process is not ready
-	check    []func() error                       // counts that must agree
+
+	mu      sync.Mutex
+	started bool
+	ready   []func(ctx context.Context) []string // why this process is not ready
+	check   []func() error                       // counts that must agree
 }
 
 func newAdmin() *admin {
@@ -33,12 +38,39 @@ func newAdmin() *admin {
 	return a
 }
 
+// askReady adds a part that may not be ready.
+func (a *admin) askReady(f func(ctx context.Context) []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ready = append(a.ready, f)
+}
+
+// askCheck adds a part that can check its counts.
+func (a *admin) askCheck(f func() error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.check = append(a.check, f)
+}
+
+// start says that all parts are there.
+func (a *admin) start() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.started = true
+}
+
 func (a *admin) register(list []prometheus.Collector) { a.registry.MustRegister(list...) }
 
 // whyNot returns why this process is not ready; nothing if it is.
 func (a *admin) whyNot(ctx context.Context) []string {
+	a.mu.Lock()
+	ready := slices.Clone(a.ready)
 	why := []string{}
-	for _, f := range a.ready {
+	if !a.started {
+		why = append(why, "starting")
+	}
+	a.mu.Unlock()
+	for _, f := range ready {
 		why = append(why, f(ctx)...)
 	}
 	return why
@@ -68,8 +100,11 @@ func (a *admin) handler() http.Handler {
 		writeJSON(w, http.StatusOK, report)
 	})
 	mux.HandleFunc("GET /debug/check", func(w http.ResponseWriter, r *http.Request) {
+		a.mu.Lock()
+		checks := slices.Clone(a.check)
+		a.mu.Unlock()
 		problems := []string{}
-		for _, check := range a.check {
+		for _, check := range checks {
 			if err := check(); err != nil {
 				problems = append(problems, err.Error())
 			}

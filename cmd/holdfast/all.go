@@ -18,8 +18,9 @@ type allCommand struct {
 	Demo       int    `help:"Simulate this many stations that charge, half TLS, half mutual TLS." placeholder:"N"`
 }
 
-// Run starts bus, authority, csms with its API, gateway and admin port, in this
-// order, and stops them in the opposite one.
+// Run starts bus, admin port, authority, csms with its API and gateway, in this
+// order, and stops them in the opposite one: while a gateway drains, its
+// readiness and metrics are still there.
 func (c *allCommand) Run(e *env) error {
 	if err := c.gatewayFlags.check(); err != nil {
 		return err
@@ -42,6 +43,9 @@ func (c *allCommand) Run(e *env) error {
 		})
 	}
 	if err == nil {
+		err = p.startAdmin(c.ListenAdmin)
+	}
+	if err == nil {
 		err = p.startAuthority(&c.databaseFlags, &c.authorityFlags)
 	}
 	if err == nil {
@@ -49,9 +53,6 @@ func (c *allCommand) Run(e *env) error {
 	}
 	if err == nil {
 		err = p.startGateway(&c.gatewayFlags)
-	}
-	if err == nil {
-		err = p.startAdmin(c.ListenAdmin)
 	}
 	if err == nil && c.Demo > 0 {
 		err = p.startDemo(c.Demo, c.Data, &c.gatewayFlags)

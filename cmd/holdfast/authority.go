@@ -32,10 +32,10 @@ func (c *authorityCommand) Run(e *env) error {
 	p := newProcess(e)
 	err := p.openBus(bus.Config{URL: c.NATS, Credentials: c.NATSCredentials, Name: "holdfast authority"})
 	if err == nil {
-		err = p.startAuthority(&c.databaseFlags, &c.authorityFlags)
+		err = p.startAdmin(c.ListenAdmin)
 	}
 	if err == nil {
-		err = p.startAdmin(c.ListenAdmin)
+		err = p.startAuthority(&c.databaseFlags, &c.authorityFlags)
 	}
 	return p.run(err)
 }
@@ -85,7 +85,7 @@ func (p *process) startAuthority(db *databaseFlags, f *authorityFlags) error {
 		})
 	}, nil)
 	p.admin.register(a.Collectors())
-	p.admin.ready = append(p.admin.ready, func(ctx context.Context) []string {
+	p.admin.askReady(func(ctx context.Context) []string {
 		if err := a.Ready(ctx); err != nil {
 			return []string{"authority: " + err.Error()}
 		}

@@ -45,10 +45,10 @@ func (c *csmsCommand) Run(e *env) error {
 	p := newProcess(e)
 	err := p.openBus(bus.Config{URL: c.NATS, Credentials: c.NATSCredentials, Name: "holdfast csms"})
 	if err == nil {
-		err = p.startCSMS(&c.databaseFlags, &c.csmsFlags)
+		err = p.startAdmin(c.ListenAdmin)
 	}
 	if err == nil {
-		err = p.startAdmin(c.ListenAdmin)
+		err = p.startCSMS(&c.databaseFlags, &c.csmsFlags)
 	}
 	return p.run(err)
 }
@@ -122,7 +122,7 @@ func (p *process) startCSMS(db *databaseFlags, f *csmsFlags) error {
 	}, nil)
 	p.services.start("gateways", r.run, nil)
 	p.admin.register(core.Collectors())
-	p.admin.ready = append(p.admin.ready, func(ctx context.Context) []string {
+	p.admin.askReady(func(ctx context.Context) []string {
 		if err := core.Ready(ctx); err != nil {
 			return []string{"csms: " + err.Error()}
 		}

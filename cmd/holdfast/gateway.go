@@ -27,10 +27,10 @@ func (c *gatewayCommand) Run(e *env) error {
 	p := newProcess(e)
 	err := p.openBus(bus.Config{URL: c.NATS, Credentials: c.NATSCredentials, Name: "holdfast gateway"})
 	if err == nil {
-		err = p.startGateway(&c.gatewayFlags)
+		err = p.startAdmin(c.ListenAdmin)
 	}
 	if err == nil {
-		err = p.startAdmin(c.ListenAdmin)
+		err = p.startGateway(&c.gatewayFlags)
 	}
 	return p.run(err)
 }
@@ -130,9 +130,9 @@ func (p *process) startGateway(f *gatewayFlags) error {
 	p.admin.register(gw.Collectors())
 	p.admin.account.SetConnections(gw.Profiles)
 	p.services.start("memory limit", func(ctx context.Context) error { return keepLimit(ctx, p.admin.account, gw.Profiles) }, nil)
-	p.admin.ready = append(p.admin.ready, memoryFull(p.admin.account))
-	p.admin.check = append(p.admin.check, gw.Check)
-	p.admin.ready = append(p.admin.ready, func(context.Context) []string {
+	p.admin.askReady(memoryFull(p.admin.account))
+	p.admin.askCheck(gw.Check)
+	p.admin.askReady(func(context.Context) []string {
 		why := gw.Ready()
 		select {
 		case <-keeper.ready:

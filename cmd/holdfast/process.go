@@ -32,7 +32,7 @@ func (p *process) openBus(cfg bus.Config) error {
 	}
 	p.bus = b
 	p.services.closing("bus", func() error { b.Close(); return nil })
-	p.admin.ready = append(p.admin.ready, func(context.Context) []string {
+	p.admin.askReady(func(context.Context) []string {
 		if err := b.Ready(); err != nil {
 			return []string{"bus: " + err.Error()}
 		}
@@ -58,6 +58,7 @@ func (p *process) run(err error) error {
 		if _, err := p.admin.account.Read(); err != nil { // the base of what a connection costs
 			p.log.Warn("memory account", "err", err)
 		}
+		p.admin.start()
 		p.log.Info("ready to serve")
 		err = p.services.wait(p.ctx)
 	}
