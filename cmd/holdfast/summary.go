@@ -57,10 +57,10 @@ func (s *summary) run(ctx context.Context) error {
 		for _, f := range families {
 			m[f.GetName()] = f
 		}
-		calls := total(m["holdfast_calls_total"], nil)
+		messages := total(m["holdfast_ws_frames_in_total"], nil) + total(m["holdfast_ws_frames_out_total"], nil)
 		now := time.Now()
-		lines := s.lines(m, (calls-last)/now.Sub(at).Seconds())
-		last, at = calls, now
+		lines := s.lines(m, (messages-last)/now.Sub(at).Seconds())
+		last, at = messages, now
 		if s.redraw && drawn > 0 {
 			fmt.Fprintf(s.w, "\x1b[%dA\x1b[J", drawn)
 		}
@@ -77,7 +77,7 @@ func (s *summary) lines(m map[string]*dto.MetricFamily, rate float64) []string {
 		fmt.Sprintf("holdfast  up %s   %s", time.Since(s.start).Round(time.Second), s.head),
 		fmt.Sprintf("  stations      %5.0f   plain %.0f · TLS %.0f · mutual TLS %.0f   (OCPP 1.6 %.0f · 2.0.1 %.0f · 2.1 %.0f)",
 			total(conns, nil), by("profile", "1"), by("profile", "2"), by("profile", "3"), by("version", "1.6"), by("version", "2.0.1"), by("version", "2.1")),
-		fmt.Sprintf("  calls/s       %5.1f   transactions open %.0f   refused %.0f", rate,
+		fmt.Sprintf("  messages/s    %5.1f   transactions open %.0f   refused %.0f", rate,
 			total(m["holdfast_transactions_open"], nil), total(m["holdfast_rejections_total"], nil)),
 	}
 	per := total(m["holdfast_memory_per_connection_bytes"], map[string]string{"profile": memory.AllProfiles})
