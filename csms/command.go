@@ -94,7 +94,7 @@ func (c *CSMS) Find(ctx context.Context, id string) (store.Command, error) {
 // prepare checks a command and puts it into the audit record.
 func (c *CSMS) prepare(ctx context.Context, k Command) (prepared, error) {
 	var p prepared
-	station, err := c.store.Station(ctx, k.Station)
+	station, err := c.present(ctx, k.Station)
 	if err != nil {
 		return p, fmt.Errorf("command to station %s: %w", k.Station, err)
 	}
@@ -127,6 +127,28 @@ func (c *CSMS) prepare(ctx context.Context, k Command) (prepared, error) {
 		}
 	}
 	return p, nil
+}
+
+const (
+	presentTries = 3
+	presentWait  = 50 * time.Millisecond
+)
+
+// present returns the station's record. One that is not shown as connected is
+// looked at again for a moment: it may have connected just now, and its record
+// follows by a commit.
+func (c *CSMS) present(ctx context.Context, id ocpp.StationID) (store.StationState, error) {
+	for try := 1; ; try++ {
+		s, err := c.store.Station(ctx, id)
+		if err != nil && !errors.Is(err, store.ErrNotFound) || err == nil && s.Connected || try == presentTries {
+			return s, err
+		}
+		select {
+		case <-time.After(presentWait):
+		case <-ctx.Done():
+			return s, ctx.Err()
+		}
+	}
 }
 
 // validate fills p.action and p.payload, or says what is wrong with the request.

@@ -304,6 +304,7 @@ func TestLargeOverTLS(t *testing.T) {
 			c.expectText(big)
 			c.expectText("small")
 		}
+		untilIdle(t, r.conn.Load()) // the turn that echoed settles after it
 		if n := s.partial.Load(); n != 0 {
 			t.Errorf("%d bytes are counted", n)
 		}
