@@ -13,7 +13,9 @@ run: build ## every role in one process, with 200 simulated stations that charge
 	exec bin/holdfast all --data ./data --demo 200
 
 test: vet ## everything, the race detector included
-	$(GO) test -race -timeout 20m ./...
+	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /e2e)
+	$(GO) test ./memory # figures that the race detector would distort
+	$(GO) test -count=1 -p 1 -timeout 20m ./e2e/... # whole processes, one kind at a time
 
 vet:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
@@ -21,7 +23,7 @@ vet:
 	cd bench && $(GO) vet ./...
 
 e2e: ## only whole processes: an independent station (npm ocpp-rpc), peers' faults, crashes
-	$(GO) test -count=1 -timeout 20m ./e2e/...
+	$(GO) test -count=1 -p 1 -timeout 20m ./e2e/...
 
 fuzz: ## each fuzz target for a short time; FUZZTIME=10m for longer
 	@for p in $$($(GO) list ./...); do \

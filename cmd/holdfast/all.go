@@ -14,7 +14,7 @@ type allCommand struct {
 	authorityFlags
 	csmsFlags
 	gatewayFlags
-	ListenNATS string `name:"listen-nats" help:"Address on which the embedded NATS accepts other gateways." placeholder:"ADDR"`
+	ListenNATS string `name:"listen-nats" help:"Address on which the embedded NATS accepts other processes. It has no authentication: loopback or a network of its own." placeholder:"ADDR"`
 	Demo       int    `help:"Simulate this many stations that charge, half TLS, half mutual TLS." placeholder:"N"`
 }
 

@@ -67,7 +67,7 @@ type gatewayFlags struct {
 	ListenTLS         string        `name:"listen-tls" help:"Address of security profile 2 (TLS and password)." default:":8882"`
 	ListenMTLS        string        `name:"listen-mtls" help:"Address of security profile 3 (TLS with client certificates)." default:":8883"`
 	Profiles          []int         `help:"Security profiles to accept with TLS." default:"2,3"`
-	ServerNames       []string      `help:"Names and addresses in the server certificate that the authority issues." default:"localhost,127.0.0.1"`
+	ServerNames       []string      `help:"Names and addresses in the server certificate that the authority issues. Default: those of this machine." placeholder:"NAME"`
 	ServerCert        []string      `help:"PEM files with server certificate chains instead, ECDSA first; reloaded when they change." type:"path" placeholder:"FILE"`
 	ServerKey         []string      `help:"PEM files with their keys, in the same order." type:"path" placeholder:"FILE"`
 	MaxConnections    int           `help:"Connections at most; then the gateway is not ready. 0: as many as open files allow." default:"0"`

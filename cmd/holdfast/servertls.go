@@ -16,7 +16,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
+	"regexp"
+	"strings"
 	"time"
 
 	"holdfast/authority"
@@ -58,6 +61,9 @@ func newServerTLS(gw *gateway.Gateway, client *authority.Client, f *gatewayFlags
 	if len(s.files) > 0 {
 		return s, s.loadFiles()
 	}
+	if len(s.names) == 0 {
+		s.names = machineNames()
+	}
 	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("server key: %w", err)
@@ -70,6 +76,33 @@ func newServerTLS(gw *gateway.Gateway, client *authority.Client, f *gatewayFlags
 	s.keys = []crypto.Signer{ec, old}
 	return s, nil
 }
+
+// maxNames is how many names of this machine go into its certificate.
+const maxNames = 16
+
+// machineNames are the names by which stations may reach this machine: enough to
+// try a station on the same network. Behind a load balancer, --server-names
+// gives the name in the stations' URLs.
+func machineNames() []string {
+	names := []string{"localhost", "127.0.0.1", "::1"}
+	if host, err := os.Hostname(); err == nil && hostName.MatchString(host) {
+		names = append(names, strings.ToLower(host))
+	}
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return names
+	}
+	for _, a := range addresses {
+		n, ok := a.(*net.IPNet)
+		if ok && n.IP.IsGlobalUnicast() && len(names) < maxNames {
+			names = append(names, n.IP.String())
+		}
+	}
+	return names
+}
+
+// hostName matches what can be a DNS name in a certificate.
+var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$`)
 
 // changed asks for a refresh soon.
 func (s *serverTLS) changed() {
