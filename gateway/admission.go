@@ -6,33 +6,40 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"math"
 	"sync"
 	"time"
 
 	"holdfast/ocpp"
 )
 
-// admission asks the authority, and remembers for a bounded time whom it
-// admitted: a station that comes back with the same credentials within
-// Decision.TTL costs no question, and while the authority is away it comes back
-// within Decision.Grace more. Refusals are not remembered.
+// admission asks the authority, and remembers whom it admitted: a station that
+// comes back with the same credentials within Decision.TTL costs no question,
+// and while the authority is away, whoever was admitted before comes back until
+// it has been away for Decision.Grace. Refusals are not remembered.
 type admission struct {
 	ask  ocpp.AdmitFunc
 	salt [32]byte // credentials are kept only as salted hashes
 
 	mu       sync.Mutex
 	admitted map[credentialKey]verdict
+	away     int64 // Unix seconds: since when nobody could be asked; 0: somebody could
 }
 
 type credentialKey [16]byte
 
-// verdict is a compact Decision that allowed.
+// verdict is a compact Decision that allowed. There is one for every station.
 type verdict struct {
-	station    ocpp.StationID
-	pin        ocpp.Version
-	quirks     *ocpp.Quirks // nil: none
-	fresh, end int64        // unix seconds: no question until fresh, no answer without the authority after end
+	station ocpp.StationID
+	quirks  *ocpp.Quirks // nil: none
+	fresh   uint32       // Unix seconds: no question until then
+	grace   uint32       // seconds that the authority may be away
+	pin     versionCode
 }
+
+// seconds is a time in Unix seconds or a duration, the last one that a verdict can hold if it
+// lies beyond the year 2106.
+func seconds(unix int64) uint32 { return uint32(min(unix, math.MaxUint32)) }
 
 // maxVerdicts bounds the memory of admission; past it, arbitrary ones make room.
 const maxVerdicts = 200_000
@@ -51,30 +58,35 @@ func (a *admission) decide(ctx context.Context, c ocpp.Credentials) (ocpp.Decisi
 	a.mu.Lock()
 	v, known := a.admitted[key]
 	a.mu.Unlock()
-	if known && now < v.fresh {
+	if known && now < int64(v.fresh) {
 		return v.decision(), nil
 	}
 	d, err := a.ask(ctx, c)
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if err != nil {
-		if known && now < v.end {
+		if a.away == 0 {
+			a.away = now
+		}
+		if known && time.Now().Unix() < a.away+int64(v.grace) {
 			return v.decision(), nil
 		}
 		return ocpp.Decision{}, err
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	a.away = 0
 	if !d.Allowed {
 		delete(a.admitted, key)
 		return d, nil
 	}
-	if d.TTL > 0 || d.Grace > 0 {
+	pin := codeOf(d.Pin)
+	if known := d.Pin == "" || pin != 0; known && (d.TTL > 0 || d.Grace > 0) {
 		if len(a.admitted) >= maxVerdicts {
 			for k := range a.admitted {
 				delete(a.admitted, k)
 				break
 			}
 		}
-		v := verdict{station: d.Station, pin: d.Pin, fresh: now + int64(d.TTL/time.Second), end: now + int64((d.TTL+d.Grace)/time.Second)}
+		v := verdict{station: d.Station, pin: pin, fresh: seconds(now + int64(d.TTL/time.Second)), grace: seconds(int64(d.Grace / time.Second))}
 		if d.Quirks != (ocpp.Quirks{}) {
 			v.quirks = &d.Quirks
 		}
@@ -83,19 +95,25 @@ func (a *admission) decide(ctx context.Context, c ocpp.Credentials) (ocpp.Decisi
 	return d, nil
 }
 
-// forget drops what is remembered of a station; of all with an empty identity.
+// forget drops what is remembered of a station.
 func (a *admission) forget(station ocpp.StationID) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if station == "" {
-		clear(a.admitted)
-		return
-	}
 	fold := station.Fold()
 	for k, v := range a.admitted {
 		if v.station.Fold() == fold {
 			delete(a.admitted, k)
 		}
+	}
+}
+
+// doubt has everybody asked about again, as far as there is somebody to ask.
+func (a *admission) doubt() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for k, v := range a.admitted {
+		v.fresh = 0
+		a.admitted[k] = v
 	}
 }
 
@@ -117,7 +135,7 @@ func (a *admission) key(c ocpp.Credentials) credentialKey {
 }
 
 func (v verdict) decision() ocpp.Decision {
-	d := ocpp.Decision{Allowed: true, Reason: ocpp.ReasonAdmitted, Station: v.station, Pin: v.pin}
+	d := ocpp.Decision{Allowed: true, Reason: ocpp.ReasonAdmitted, Station: v.station, Pin: v.pin.version()}
 	if v.quirks != nil {
 		d.Quirks = *v.quirks
 	}
@@ -125,5 +143,9 @@ func (v verdict) decision() ocpp.Decision {
 }
 
 // Forget drops the remembered decisions about a station after the authority
-// changed it; with an empty identity, all of them.
+// changed it.
 func (g *Gateway) Forget(station ocpp.StationID) { g.admit.forget(station) }
+
+// Doubt has the authority asked about everybody again, because a change may have
+// been missed. While it is away, what was remembered still counts.
+func (g *Gateway) Doubt() { g.admit.doubt() }

@@ -3,6 +3,8 @@ package gateway
 import (
 	"context"
 	"errors"
+	"math"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,46 +20,103 @@ const (
 )
 
 // conn is one station's connection: the ws.Session that the gateway gives to
-// ws. It has no goroutine while no CALL is open.
+// ws. It has no goroutine while no CALL is open. There is one for every station,
+// so its size counts (docs/memory.md): 128 bytes are the next size class of the
+// allocator.
 type conn struct {
 	// Set before Opened, then read-only.
-	g       *Gateway
-	id      ocpp.StationID // registered spelling
-	version ocpp.Version
-	profile ocpp.SecurityProfile
-	hold    time.Duration // see Config.HoldCalls
-	gap     time.Duration // least time between two CALLs to the station
-	leaf    [16]byte      // of the client certificate's SHA-256; zero without one
-	remote  string
+	g         *Gateway
+	id        ocpp.StationID // registered spelling
+	leaf      [16]byte       // of the client certificate's SHA-256; zero without one
+	hold, gap milliseconds   // see Config.HoldCalls; least time between two CALLs to the station
+	profile   ocpp.SecurityProfile
+	version   versionCode
+
+	// Guarded by mu.
+	gone      bool // let go of: nothing it says counts any more
+	answering bool // a CALL of the station is being answered
+	answered  bool // at least one was
+	paused    bool
+	timeouts  uint8 // CALLs to the station in a row without an answer
+
+	charging atomic.Bool // seems to be in a transaction: closed last
+
+	mu       sync.Mutex
+	queues   *queues // nil while no CALL waits or is open downwards; guarded by mu
+	lastCall int64   // when the last CALL to the station ended, Unix milliseconds; guarded by mu
 
 	// Set by Opened.
 	ws         *ws.Conn
 	epoch      uint64     // guarded by g.mu
 	attachment Attachment // read-only once registered
-	since      time.Time
-
-	charging atomic.Bool // seems to be in a transaction: closed last
-
-	mu           sync.Mutex
-	gone         bool // let go of: nothing it says counts any more
-	answering    bool // a CALL of the station is being answered
-	answered     bool // at least one was
-	paused       bool
-	timeouts     uint8        // CALLs to the station in a row without an answer
-	waiting      []ocpp.Frame // CALLs of the station behind the one being answered
-	waitingBytes int
-	calls        []*pending // CALLs to the station, the first one in flight
-	lastCall     time.Time  // when the last one ended
+	since      int64      // Unix microseconds
 }
 
+// queues are what a connection has only while CALLs are open.
+type queues struct {
+	waiting []ocpp.Frame // CALLs of the station behind the one being answered
+	bytes   int          // their payloads
+	calls   []*pending   // CALLs to the station, the first one in flight
+}
+
+// busy returns the queues, with c.mu held.
+func (c *conn) busy() *queues {
+	if c.queues == nil {
+		c.queues = &queues{}
+	}
+	return c.queues
+}
+
+// idle lets go of empty queues, with c.mu held.
+func (c *conn) idle() {
+	if q := c.queues; q != nil && len(q.waiting)+len(q.calls) == 0 {
+		c.queues = nil
+	}
+}
+
+// current returns the CALL to the station that is in flight or next, with c.mu
+// held; nil if there is none.
+func (c *conn) current() *pending {
+	if c.queues == nil || len(c.queues.calls) == 0 {
+		return nil
+	}
+	return c.queues.calls[0]
+}
+
+// milliseconds is a duration below 49 days.
+type milliseconds uint32
+
+func inMilliseconds(d time.Duration) milliseconds {
+	return milliseconds(min(max(d.Milliseconds(), 0), math.MaxUint32))
+}
+
+func (m milliseconds) duration() time.Duration { return time.Duration(m) * time.Millisecond }
+
+// versionCode is a version in one byte: its place in ocpp.Versions, from 1; 0 is none.
+type versionCode uint8
+
+func codeOf(v ocpp.Version) versionCode { return versionCode(slices.Index(ocpp.Versions, v) + 1) }
+
+func (v versionCode) version() ocpp.Version {
+	if v == 0 {
+		return ""
+	}
+	return ocpp.Versions[v-1]
+}
+
+func (c *conn) start() time.Time { return time.UnixMicro(c.since).UTC() }
+
 func (c *conn) connected() ocpp.Connected {
-	return ocpp.Connected{Station: c.id, Gateway: c.g.cfg.ID, Epoch: c.epoch, Version: c.version, Profile: c.profile, Remote: c.remote, At: c.since}
+	return ocpp.Connected{
+		Station: c.id, Gateway: c.g.cfg.ID, Epoch: c.epoch, Version: c.version.version(), Profile: c.profile,
+		Remote: c.ws.Info().Remote.Addr().Unmap().String(), At: c.start(),
+	}
 }
 
 // Opened registers the station, before anything is read from it: a
 // BootNotification right behind the upgrade finds everybody listening.
 func (c *conn) Opened(w *ws.Conn) {
-	c.ws, c.since = w, time.Now().UTC()
+	c.ws, c.since = w, time.Now().UnixMicro()
 	if err := c.g.register(c); err != nil {
 		c.g.cfg.Logger.Error("register station", "station", c.id, "err", err)
 		c.retire()
@@ -77,7 +136,7 @@ func (c *conn) Closed(_ *ws.Conn, reason ws.CloseReason) {
 	if c.ws == nil || c.epoch == 0 {
 		return
 	}
-	c.g.cfg.Logger.Info("disconnected", "station", c.id, "reason", reason, "after", time.Since(c.since).Round(time.Second))
+	c.g.cfg.Logger.Info("disconnected", "station", c.id, "reason", reason, "after", time.Since(c.start()).Round(time.Second))
 	if current || reason == closeReplaced {
 		c.g.cfg.Publish(&ocpp.Disconnected{Station: c.id, Gateway: c.g.cfg.ID, Epoch: c.epoch, Reason: string(reason), At: time.Now().UTC()})
 	}
@@ -91,11 +150,13 @@ func (c *conn) retire() {
 		return
 	}
 	c.gone = true
-	calls := c.calls
-	c.calls, c.waiting, c.waitingBytes = nil, nil, 0
+	q := c.queues
+	c.queues = nil
 	c.mu.Unlock()
-	for _, p := range calls {
-		p.finish(result{err: ocpp.ErrConnectionLost})
+	if q != nil {
+		for _, p := range q.calls {
+			p.finish(result{err: ocpp.ErrConnectionLost})
+		}
 	}
 	if c.attachment != nil {
 		c.attachment.Unsubscribe()
@@ -106,7 +167,7 @@ func (c *conn) retire() {
 func (c *conn) Message(w *ws.Conn, data []byte) {
 	c.log(ocpp.Up, data)
 	f, bad := ocpp.Parse(data)
-	if bad == nil && (f.Type == ocpp.TypeResultError || f.Type == ocpp.TypeSend) && c.version != ocpp.V21 {
+	if bad == nil && (f.Type == ocpp.TypeResultError || f.Type == ocpp.TypeSend) && c.version.version() != ocpp.V21 {
 		bad = &ocpp.FrameError{Type: f.Type, ID: f.ID, Code: ocpp.MessageTypeNotSupported, What: "message type of OCPP 2.1"}
 	}
 	if bad != nil {
@@ -138,17 +199,17 @@ func (c *conn) refuse(bad *ocpp.FrameError, data []byte) {
 	}
 	e := &ocpp.Error{Code: bad.Code, Description: bad.What}
 	switch {
-	case bad.Code == ocpp.MessageTypeNotSupported && c.version != ocpp.V201:
+	case bad.Code == ocpp.MessageTypeNotSupported && c.version.version() != ocpp.V201:
 		// Ignored (OCPP-J 1.6 §4.1.3, 2.1 part 4 §4.1.3); 2.0.1 part 4 §4.4 wants an answer.
 	case bad.Type == ocpp.TypeResult || bad.Type == ocpp.TypeError:
 		known := c.deliver(bad.ID, result{err: ocpp.ErrInvalidAnswer})
-		if known && c.version == ocpp.V21 {
+		if known && c.version.version() == ocpp.V21 {
 			c.send(ocpp.AppendResultError(nil, bad.ID, e)) // OCPP 2.1 part 4 FR.06
 		}
-	case bad.ID == "-1" && !c.version.Is2x():
+	case bad.ID == "-1" && !c.version.version().Is2x():
 		// 1.6 has no answer to a message without an id.
 	default:
-		c.send(ocpp.AppendError(nil, c.version, bad.ID, e))
+		c.send(ocpp.AppendError(nil, c.version.version(), bad.ID, e))
 	}
 }
 
@@ -166,9 +227,10 @@ func (c *conn) enqueue(f ocpp.Frame) {
 		c.g.running.Go(func() { c.answer(f) })
 		return
 	}
-	c.waiting = append(c.waiting, f)
-	c.waitingBytes += len(f.Payload)
-	if !c.paused && (len(c.waiting) >= maxWaiting || c.waitingBytes >= maxWaitingBytes) {
+	q := c.busy()
+	q.waiting = append(q.waiting, f)
+	q.bytes += len(f.Payload)
+	if !c.paused && (len(q.waiting) >= maxWaiting || q.bytes >= maxWaitingBytes) {
 		c.paused = true
 		c.g.metrics.paused.Inc()
 		c.ws.Pause()
@@ -181,16 +243,18 @@ func (c *conn) answer(f ocpp.Frame) {
 		c.answerOne(f)
 		c.mu.Lock()
 		c.answered = true
-		if len(c.calls) > 0 {
-			c.calls[0].wake() // it may have waited for this answer
+		if p := c.current(); p != nil {
+			p.wake() // it may have waited for this answer
 		}
-		if c.gone || len(c.waiting) == 0 {
-			c.answering, c.waiting, c.waitingBytes = false, nil, 0
+		q := c.queues
+		if c.gone || q == nil || len(q.waiting) == 0 {
+			c.answering = false
 		} else {
-			f, c.waiting = c.waiting[0], c.waiting[1:]
-			c.waitingBytes -= len(f.Payload)
+			f, q.waiting = q.waiting[0], q.waiting[1:]
+			q.bytes -= len(f.Payload)
 		}
-		resume := c.paused && len(c.waiting) < maxWaiting/2 && c.waitingBytes < maxWaitingBytes/2
+		resume := c.paused && (q == nil || len(q.waiting) < maxWaiting/2 && q.bytes < maxWaitingBytes/2)
+		c.idle()
 		if resume {
 			c.paused = false
 		}
@@ -208,7 +272,7 @@ func (c *conn) answer(f ocpp.Frame) {
 func (c *conn) answerOne(f ocpp.Frame) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.g.cfg.CallTime)
 	defer cancel()
-	call := ocpp.Call{Version: c.version, ID: f.ID, Action: f.Action, Payload: f.Payload, Send: f.Type == ocpp.TypeSend}
+	call := ocpp.Call{Version: c.version.version(), ID: f.ID, Action: f.Action, Payload: f.Payload, Send: f.Type == ocpp.TypeSend}
 	payload, err := c.g.cfg.Bus.Call(ctx, c.id, call)
 	if call.Send {
 		return
@@ -220,13 +284,13 @@ func (c *conn) answerOne(f ocpp.Frame) {
 	e, ok := errors.AsType[*ocpp.Error](err)
 	switch {
 	case ok:
-		c.send(ocpp.AppendError(nil, c.version, f.ID, e))
+		c.send(ocpp.AppendError(nil, c.version.version(), f.ID, e))
 	case errors.Is(err, ocpp.ErrUnavailable), errors.Is(err, ocpp.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
 		// Nothing: the station repeats its message, and loses none.
 		c.g.metrics.unanswered.Inc()
 	default:
 		c.g.cfg.Logger.Error("carry call", "station", c.id, "action", f.Action, "message_id", f.ID, "err", err)
-		c.send(ocpp.AppendError(nil, c.version, f.ID, &ocpp.Error{Code: ocpp.InternalError}))
+		c.send(ocpp.AppendError(nil, c.version.version(), f.ID, &ocpp.Error{Code: ocpp.InternalError}))
 	}
 }
 

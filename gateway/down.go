@@ -52,11 +52,12 @@ func (c *conn) call(ctx context.Context, call ocpp.Call) (json.RawMessage, error
 		c.mu.Unlock()
 		return nil, ocpp.ErrOffline
 	}
-	if len(c.calls) >= maxCalls {
+	q := c.busy()
+	if len(q.calls) >= maxCalls {
 		c.mu.Unlock()
 		return nil, ocpp.ErrBusy
 	}
-	c.calls = append(c.calls, p)
+	q.calls = append(q.calls, p)
 	c.mu.Unlock()
 	defer c.leave(p)
 
@@ -85,12 +86,12 @@ func (c *conn) call(ctx context.Context, call ocpp.Call) (json.RawMessage, error
 func (c *conn) awaitTurn(ctx context.Context, p *pending) error {
 	for {
 		c.mu.Lock()
-		first := len(c.calls) > 0 && c.calls[0] == p
+		first := c.current() == p
 		var wait time.Duration
 		if !c.answered {
-			wait = time.Until(c.since.Add(c.hold))
+			wait = time.Until(c.start().Add(c.hold.duration()))
 		}
-		if gap := time.Until(c.lastCall.Add(c.gap)); c.gap > 0 && gap > wait {
+		if gap := time.Until(time.UnixMilli(c.lastCall).Add(c.gap.duration())); c.gap > 0 && gap > wait {
 			wait = gap
 		}
 		c.mu.Unlock()
@@ -119,16 +120,17 @@ func (c *conn) leave(p *pending) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if p.id != "" {
-		c.lastCall = time.Now()
+		c.lastCall = time.Now().UnixMilli()
 	}
-	if i := slices.Index(c.calls, p); i >= 0 {
-		c.calls = slices.Delete(c.calls, i, i+1)
+	if q := c.queues; q != nil {
+		if i := slices.Index(q.calls, p); i >= 0 {
+			q.calls = slices.Delete(q.calls, i, i+1)
+		}
 	}
-	if len(c.calls) == 0 {
-		c.calls = nil
-		return
+	c.idle()
+	if next := c.current(); next != nil {
+		next.wake()
 	}
-	c.calls[0].wake()
 }
 
 // deliver hands an answer to the CALL in flight and reports whether there was
@@ -136,9 +138,9 @@ func (c *conn) leave(p *pending) {
 func (c *conn) deliver(id ocpp.MessageID, r result) bool {
 	c.mu.Lock()
 	c.timeouts = 0
-	var p *pending
-	if len(c.calls) > 0 && c.calls[0].id == id {
-		p = c.calls[0]
+	p := c.current()
+	if p != nil && p.id != id {
+		p = nil
 	}
 	c.mu.Unlock()
 	if p == nil {

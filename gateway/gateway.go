@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -120,6 +121,7 @@ func New(cfg Config) (*Gateway, error) {
 		conns:   make(map[string]*conn),
 	}
 	g.admit = newAdmission(cfg.Admit)
+	rand.Read(g.tls.salt[:])
 	return g, nil
 }
 
@@ -161,7 +163,7 @@ func (g *Gateway) Deliver(ctx context.Context, station ocpp.StationID, call ocpp
 	if c == nil {
 		return nil, ocpp.ErrOffline
 	}
-	if call.Version != c.version {
+	if call.Version != c.version.version() {
 		// Validated for another version: the station reconnected meanwhile.
 		return nil, ocpp.ErrConnectionLost
 	}
@@ -188,6 +190,12 @@ func (g *Gateway) Present() []ocpp.Connected {
 	}
 	return list
 }
+
+// Len counts the stations that are registered.
+func (g *Gateway) Len() int { return int(g.metrics.open.Load()) }
+
+// Changes counts the stations that were registered or let go of since the start.
+func (g *Gateway) Changes() int64 { return g.metrics.changes.Load() }
 
 // Profiles counts the stations by security profile.
 func (g *Gateway) Profiles() map[string]int {

@@ -12,6 +12,7 @@ import (
 // metrics of the gateway. Labels come from closed lists; none is a station's identity.
 type metrics struct {
 	open        atomic.Int64
+	changes     atomic.Int64 // opened and closed
 	connections *prometheus.GaugeVec
 	upgrades    *prometheus.CounterVec
 	rejections  *prometheus.CounterVec
@@ -55,12 +56,14 @@ func newMetrics() *metrics {
 // opened and closed are called under the gateway's mu, with the registry.
 func (m *metrics) opened(c *conn) {
 	m.open.Add(1)
-	m.connections.WithLabelValues(c.profile.Label(), string(c.version)).Inc()
+	m.changes.Add(1)
+	m.connections.WithLabelValues(c.profile.Label(), string(c.version.version())).Inc()
 }
 
 func (m *metrics) closed(c *conn) {
 	m.open.Add(-1)
-	m.connections.WithLabelValues(c.profile.Label(), string(c.version)).Dec()
+	m.changes.Add(1)
+	m.connections.WithLabelValues(c.profile.Label(), string(c.version.version())).Dec()
 }
 
 func (m *metrics) close(profile ocpp.SecurityProfile, reason ws.CloseReason) {

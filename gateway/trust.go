@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -29,8 +30,9 @@ type tlsState struct {
 	now atomic.Pointer[tlsNow]
 
 	mu       sync.Mutex
-	verified map[[32]byte]time.Time // presented chains that verified, and until when that holds; guarded by mu
-	of       *tlsNow                // which verified belongs to; guarded by mu
+	salt     [32]byte           // makes hashes of chains unpredictable, so that half of one is enough
+	verified map[[16]byte]int64 // presented chains that verified, and until when that holds, in Unix seconds; guarded by mu
+	of       *tlsNow            // which verified belongs to; guarded by mu
 }
 
 type tlsNow struct {
@@ -144,14 +146,14 @@ func (s *tlsState) verify(n *tlsNow, chain []*x509.Certificate, now time.Time) e
 	if n.revoked[sha256.Sum256(leaf.Raw)] {
 		return fail(ocpp.ReasonRevoked, errors.New("revoked"))
 	}
-	h := sha256.New()
+	h := hmac.New(sha256.New, s.salt[:])
 	for _, c := range chain {
 		h.Write(c.Raw)
 	}
-	key := [32]byte(h.Sum(nil))
+	key := [16]byte(h.Sum(nil))
 	s.mu.Lock()
 	until, ok := s.verified[key]
-	ok = ok && s.of == n && now.Before(until)
+	ok = ok && s.of == n && now.Unix() < until
 	s.mu.Unlock()
 	if ok {
 		return nil
@@ -179,11 +181,9 @@ func (s *tlsState) verify(n *tlsNow, chain []*x509.Certificate, now time.Time) e
 		}
 		return fail(ocpp.ReasonBadCertificate, err)
 	}
-	until = leaf.NotAfter
+	until = leaf.NotAfter.Unix()
 	for _, c := range chains[0] {
-		if c.NotAfter.Before(until) {
-			until = c.NotAfter
-		}
+		until = min(until, c.NotAfter.Unix())
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -191,7 +191,7 @@ func (s *tlsState) verify(n *tlsNow, chain []*x509.Certificate, now time.Time) e
 		return nil // trust changed meanwhile: nothing to remember
 	}
 	if s.of != n || len(s.verified) >= maxVerified {
-		s.of, s.verified = n, make(map[[32]byte]time.Time)
+		s.of, s.verified = n, make(map[[16]byte]int64)
 	}
 	s.verified[key] = until
 	return nil

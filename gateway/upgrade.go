@@ -81,14 +81,14 @@ func (g *Gateway) upgrade(ctx context.Context, r *ws.Request, profile ocpp.Secur
 		return ws.Response{Status: http.StatusSwitchingProtocols, CloseCode: closeProtocolError, CloseText: "no common subprotocol", Session: unspoken{}}
 	}
 	c := &conn{
-		g: g, id: d.Station, version: version, profile: profile, leaf: leaf, remote: r.Remote.Addr().Unmap().String(),
-		hold: g.cfg.HoldCalls, gap: time.Duration(d.Quirks.CallGap) * time.Millisecond,
+		g: g, id: d.Station, version: codeOf(version), profile: profile, leaf: leaf,
+		hold: inMilliseconds(g.cfg.HoldCalls), gap: inMilliseconds(time.Duration(d.Quirks.CallGap) * time.Millisecond),
 	}
 	if d.Quirks.HoldCalls > 0 {
-		c.hold = time.Duration(d.Quirks.HoldCalls) * time.Second
+		c.hold = inMilliseconds(time.Duration(d.Quirks.HoldCalls) * time.Second)
 	}
 	g.metrics.upgrades.WithLabelValues(profile.Label(), "admitted").Inc()
-	g.cfg.Logger.Info("connected", "station", d.Station, "profile", profile.Label(), "version", version, "remote", c.remote)
+	g.cfg.Logger.Info("connected", "station", d.Station, "profile", profile.Label(), "version", version, "remote", r.Remote.Addr().Unmap().String())
 	return ws.Response{
 		Status: http.StatusSwitchingProtocols, Subprotocol: name, Session: c,
 		// Required of a CSMS for 2.x (part 4 §3.4); 1.6 stations rarely offer it and some break.

@@ -130,6 +130,7 @@ func (p *process) startGateway(f *gatewayFlags) error {
 	p.admin.register(gw.Collectors())
 	p.admin.account.SetConnections(gw.Profiles)
 	p.services.start("memory limit", func(ctx context.Context) error { return keepLimit(ctx, p.admin.account, gw.Profiles) }, nil)
+	p.services.start("garbage collection", func(ctx context.Context) error { return keepPace(ctx, gw) }, nil)
 	p.admin.askReady(memoryFull(p.admin.account))
 	p.admin.askCheck(gw.Check)
 	p.admin.askReady(func(context.Context) []string {
@@ -142,7 +143,6 @@ func (p *process) startGateway(f *gatewayFlags) error {
 		return why
 	})
 
-	collectSooner()
 	drained := false
 	for profile, port := range ports {
 		l, err := listen(port[0], port[1])

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
-	"runtime/debug"
 	"time"
 
 	"holdfast/memory"
@@ -16,19 +14,6 @@ const (
 	// established connections are served as before.
 	fullPercent = 90
 )
-
-// gatewayGC is the GOGC of a process that holds connections. What a pod shows of
-// an idle connection is its live bytes and the headroom of the collector on top:
-// with 19,000 mutual-TLS connections 6.3 KB at 100 and 4.9 KB at 50. A cycle over
-// connections is cheap, for few of their bytes are pointers.
-const gatewayGC = 50
-
-// collectSooner sets gatewayGC unless the operator chose.
-func collectSooner() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gatewayGC)
-	}
-}
 
 // keepLimit lets the Go runtime's memory limit follow the cgroup's, less what
 // the kernel needs for the connections that there are.

@@ -170,7 +170,7 @@ func (s *serverTLS) update(ctx context.Context) error {
 	s.gw.SetTLS(t)
 	s.gw.Enforce()
 	if s.generation != 0 && s.generation != trust.Generation {
-		s.gw.Forget("") // a change may have been missed while the bus was away
+		s.gw.Doubt() // a change may have been missed while the bus was away
 	}
 	s.generation = trust.Generation
 	return nil

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+
+	"holdfast/gateway"
+)
+
+// GOGC of a process that holds connections. What a pod shows of an idle
+// connection is its live bytes and the collector's headroom on top. While
+// stations come and go by the thousand, or messages make the collector run
+// often, headroom saves CPU. While they only stay, a cycle is rare whatever the
+// headroom, and it is memory for nothing. docs/memory.md has the measurement.
+const (
+	busyGC  = 50
+	quietGC = 20
+)
+
+const (
+	paceInterval = time.Second
+	settleTime   = 30 * time.Second // without a busy interval
+
+	// An interval is busy with more than this of changes or collections.
+	busyChanges     = 5   // stations that came or went
+	busyChangeShare = 200 // or one in so many of those that are here, if that is more
+	busyCycles      = 1
+
+	// Free memory beyond half of what lives, and this, is returned when it is quiet.
+	freeSlack = 8 << 20
+)
+
+// pace decides between the two.
+type pace struct {
+	last  load
+	since time.Time // the last busy interval, or the last return of memory
+	quiet bool
+}
+
+// load is what the decision rests on.
+type load struct {
+	at         time.Time
+	open       int
+	changes    int64  // stations that came or went since the start
+	cycles     uint64 // collections since the start
+	live, free uint64 // bytes of the heap: in use at the last collection; kept and empty
+}
+
+// next takes the load of this moment. It says whether the process is quiet, and
+// whether memory should be returned to the system now: once when it becomes
+// quiet, and then whenever much of it is free.
+func (p *pace) next(l load) (quiet, giveBack bool) {
+	before := p.last
+	p.last = l
+	if before.at.IsZero() {
+		p.since = l.at
+		return false, false
+	}
+	changed := l.changes - before.changes
+	if changed > max(busyChanges, int64(l.open/busyChangeShare)) || l.cycles-before.cycles > busyCycles {
+		p.since, p.quiet = l.at, false
+		return false, false
+	}
+	if l.at.Sub(p.since) < settleTime {
+		return p.quiet, false
+	}
+	if giveBack = !p.quiet || l.free > l.live/2+freeSlack; giveBack {
+		p.since = l.at
+	}
+	p.quiet = true
+	return true, giveBack
+}
+
+// keepPace follows pace until ctx ends, unless the operator chose a GOGC. A
+// return of memory is two collections, some milliseconds of CPU per 10,000
+// stations, and page faults when the memory is needed again.
+func keepPace(ctx context.Context, gw *gateway.Gateway) error {
+	if os.Getenv("GOGC") != "" {
+		<-ctx.Done()
+		return nil
+	}
+	debug.SetGCPercent(busyGC)
+	var p pace
+	was := false
+	tick := time.NewTicker(paceInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		quiet, giveBack := p.next(readLoad(gw))
+		if quiet != was {
+			was = quiet
+			if quiet {
+				debug.SetGCPercent(quietGC)
+			} else {
+				debug.SetGCPercent(busyGC)
+			}
+		}
+		if giveBack {
+			runtime.GC() // what pools keep survives one collection
+			debug.FreeOSMemory()
+		}
+	}
+}
+
+func readLoad(gw *gateway.Gateway) load {
+	samples := []metrics.Sample{
+		{Name: "/gc/cycles/total:gc-cycles"},
+		{Name: "/gc/heap/live:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"},
+	}
+	metrics.Read(samples)
+	return load{
+		at: time.Now(), open: gw.Len(), changes: gw.Changes(),
+		cycles: samples[0].Value.Uint64(), live: samples[1].Value.Uint64(), free: samples[2].Value.Uint64(),
+	}
+}

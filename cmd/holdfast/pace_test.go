@@ -1,0 +1,43 @@
+package main
+
+import (
+	"testing"
+	"time"
+)
+
+// TestPace takes a process through a storm, quiet, traffic and a slow leave.
+func TestPace(t *testing.T) {
+	var p pace
+	l := load{at: time.Unix(1_000_000, 0), live: 80 << 20}
+	run := func(what string, seconds, changesEach int, cyclesEach uint64, wantQuiet bool, wantReturns int) {
+		t.Helper()
+		returns, quiet := 0, false
+		for range seconds {
+			l.at = l.at.Add(time.Second)
+			l.changes += int64(changesEach)
+			l.cycles += cyclesEach
+			var giveBack bool
+			if quiet, giveBack = p.next(l); giveBack {
+				returns++
+			}
+		}
+		if quiet != wantQuiet || returns != wantReturns {
+			t.Errorf("%s: quiet %v, memory returned %d times; want %v, %d", what, quiet, returns, wantQuiet, wantReturns)
+		}
+	}
+	run("start", 29, 0, 0, false, 0)
+	run("nobody comes", 10, 0, 0, true, 1)
+	run("storm", 1, 500, 0, false, 0)
+	l.open = 19_000
+	run("storm goes on", 40, 500, 9, false, 0)
+	run("just after", 29, 0, 0, false, 0)
+	run("settled", 300, 0, 0, true, 1)
+	run("few come and go", 300, 20, 0, true, 0)
+	run("a collection now and then", 300, 0, 1, true, 0)
+	run("many messages", 5, 0, 4, false, 0)
+	run("fewer again", 60, 0, 1, true, 1)
+	l.free = l.live
+	run("much is free", 60, 0, 0, true, 2)
+	l.free = 0
+	run("returned", 60, 0, 0, true, 0)
+}
