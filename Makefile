@@ -4,7 +4,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 
-.PHONY: build run test race vet e2e fuzz bench bench-memory generate clean
+.PHONY: build run test vet e2e fuzz bench bench-memory bench-storm generate clean
 
 build: ## bin/holdfast, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/holdfast ./cmd/holdfast
@@ -36,6 +36,9 @@ bench: build ## figures beside peers, in one run
 
 bench-memory: build ## bytes per idle mutual-TLS station beside peers
 	cd bench && $(GO) run . memory
+
+bench-storm: build ## stations that lose their gateway all at once
+	cd bench && $(GO) run . storm
 
 generate: ## the OCPP message types, from the published JSON schemas
 	$(GO) run ./internal/ocppgen

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +19,9 @@ import (
 type request struct {
 	Connect  *connectRequest  `json:",omitempty"`
 	Leave    bool             `json:",omitempty"` // close every connection
+	Cut      bool             `json:",omitempty"` // reset every connection
+	Dial     *dialRequest     `json:",omitempty"` // how to connect from now on
+	Storm    *stormRequest    `json:",omitempty"`
 	Messages *messagesRequest `json:",omitempty"`
 	Boot     bool             `json:",omitempty"` // a BootNotification of every station
 	Steady   *steadyRequest   `json:",omitempty"`
@@ -28,6 +32,16 @@ type request struct {
 type connectRequest struct {
 	Stations int
 	AtOnce   int // handshakes in flight
+}
+
+// dialRequest says how stations connect. Zero is what a client starts with.
+type dialRequest struct {
+	Plain    bool
+	TLS12    bool
+	LeafOnly bool // send no intermediate certificate
+	Resume   bool // keep session tickets and use them
+	V201     bool // speak OCPP 2.0.1
+	Deflate  bool // offer permessage-deflate
 }
 
 // messagesRequest sends, on each connection, one DataTransfer of Size bytes, or
@@ -45,6 +59,7 @@ type done struct {
 // client is the process that plays the stations, the same for every server.
 type client struct {
 	stations []*station
+	roots    *x509.CertPool
 }
 
 // runClient serves requests from standard input until it ends.
@@ -84,22 +99,46 @@ func newClient(address, prefix, credentials, ca string) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &client{}
+	c := &client{roots: roots}
 	for i := range list {
 		cert, err := list[i].certificate()
 		if err != nil {
 			return nil, err
 		}
-		c.stations = append(c.stations, &station{
-			id: list[i].Station, addr: address, path: path.Join(prefix, list[i].Station),
-			cfg: &tls.Config{
-				RootCAs: roots, ServerName: "localhost", Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12,
-				// What stations offer: no post-quantum groups, and no resumption.
-				CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP256}, SessionTicketsDisabled: true,
-			},
-		})
+		c.stations = append(c.stations, &station{id: list[i].Station, cert: cert, dial: dial{
+			address: address, path: path.Join(prefix, list[i].Station), user: list[i].Station, password: list[i].Password,
+		}})
 	}
+	c.dial(&dialRequest{})
 	return c, nil
+}
+
+// dial sets how stations connect from now on.
+func (c *client) dial(r *dialRequest) {
+	for _, s := range c.stations {
+		s.dial.protocol, s.dial.deflate, s.dial.tls = "ocpp1.6", r.Deflate, nil
+		if r.V201 {
+			s.dial.protocol = "ocpp2.0.1"
+		}
+		if r.Plain {
+			continue
+		}
+		cert := s.cert
+		if r.LeafOnly && len(cert.Certificate) > 1 {
+			cert.Certificate = cert.Certificate[:1]
+		}
+		s.dial.tls = &tls.Config{
+			RootCAs: c.roots, ServerName: "localhost", Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12,
+			// What stations offer: no post-quantum groups and, unless asked for, no resumption.
+			CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP256}, SessionTicketsDisabled: !r.Resume,
+		}
+		if r.TLS12 {
+			s.dial.tls.MaxVersion = tls.VersionTLS12
+		}
+		if r.Resume {
+			s.dial.tls.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+		}
+	}
 }
 
 func (c *client) do(r *request) (any, error) {
@@ -108,6 +147,13 @@ func (c *client) do(r *request) (any, error) {
 		return c.connect(r.Connect)
 	case r.Leave:
 		return c.forEach(c.stations, 64, func(s *station) error { s.disconnect(); return nil }), nil
+	case r.Cut:
+		return c.forEach(c.stations, 64, func(s *station) error { s.cut(); return nil }), nil
+	case r.Dial != nil:
+		c.dial(r.Dial)
+		return done{Count: len(c.stations)}, nil
+	case r.Storm != nil:
+		return c.storm(r.Storm)
 	case r.Messages != nil:
 		return c.messages(r.Messages), nil
 	case r.Boot:

@@ -15,6 +15,7 @@ type steadyRequest struct {
 	Payload json.RawMessage
 	Rate    int // CALLs per second
 	Time    time.Duration
+	Raw     bool // answer with every latency
 }
 
 // steady is how long the answers took, from when their CALLs were meant to be
@@ -28,6 +29,8 @@ type steady struct {
 	P90       time.Duration `json:"p90_ns"`
 	P99       time.Duration `json:"p99_ns"`
 	Max       time.Duration `json:"max_ns"`
+
+	Raw []time.Duration `json:",omitempty"` // sorted
 }
 
 // steady gives every station its share of the schedule. A CALL that has to wait
@@ -74,6 +77,9 @@ func (c *client) steady(r *steadyRequest) (steady, error) {
 	wg.Wait()
 	out.Answered, out.Rate = len(times), float64(len(times))/time.Since(start).Seconds()
 	slices.Sort(times)
+	if r.Raw {
+		out.Raw = times
+	}
 	out.P50, out.P90, out.P99, out.Max = quantile(times, 0.5), quantile(times, 0.9), quantile(times, 0.99), quantile(times, 1)
 	return out, nil
 }

@@ -15,7 +15,9 @@ const usage = `usage: bench COMMAND [flags]
 
   memory   resident set and CPU per idle mutual-TLS connection, beside other servers
   speed    StartTransaction commits per second and CALL round trips of a running Holdfast
-  all      both
+  storm    a gateway is killed and its stations come back at once
+  table    where the bytes go, by part and variant; rewrites the tables of a document
+  all      memory and speed
 
 bench COMMAND -h lists the flags. Holdfast itself is built before: bin/holdfast.
 `
@@ -39,7 +41,7 @@ func run(args []string) error {
 		return runServer(rest[0], rest[1])
 	case command == "client" && len(rest) == 4:
 		return runClient(rest[0], rest[1], rest[2], rest[3])
-	case command == "memory" || command == "speed" || command == "all":
+	case command == "memory" || command == "speed" || command == "all" || command == "storm" || command == "table":
 		return bench(command, rest)
 	}
 	fmt.Fprint(os.Stderr, usage)
@@ -52,6 +54,8 @@ type options struct {
 	servers  string
 	holdfast string
 	speed    speedConfig
+	storm    stormConfig
+	table    tableConfig
 	json     string
 	quiet    bool
 }
@@ -61,20 +65,35 @@ func (o *options) parse(command string, args []string) error {
 	f.StringVar(&o.holdfast, "holdfast", "../bin/holdfast", "the Holdfast `binary`")
 	f.StringVar(&o.json, "json", "", "write the figures as JSON to this `file`; - for standard output instead of the table")
 	f.BoolVar(&o.quiet, "quiet", false, "say nothing about progress")
-	if command != "speed" {
-		f.IntVar(&o.memory.Stations, "stations", 2000, "stations with a certificate each")
+	if command == "memory" || command == "all" {
+		f.IntVar(&o.memory.Stations, "stations", 4000, "stations with a certificate each")
 		f.IntVar(&o.memory.Waves, "waves", 3, "reconnect waves")
-		f.DurationVar(&o.memory.Rest, "rest", 20*time.Second, "rest before each reading; more than 2m includes Go's periodic collection")
+		f.DurationVar(&o.memory.Rest, "rest", 40*time.Second, "rest before each reading; a gateway gives memory back after 30s without coming and going")
 		f.IntVar(&o.memory.AtOnce, "at-once", 32, "handshakes in flight")
 		f.IntVar(&o.memory.Message, "message", 16<<10, "size of the large message, in bytes")
 		f.IntVar(&o.memory.Heartbeats, "heartbeats", 12, "heartbeats of each station; 12 are an hour's worth")
 		f.StringVar(&o.servers, "servers", "bare,gorilla,coder,ws,gateway", "what to measure, in this order")
 	}
-	if command != "memory" {
+	if command == "speed" || command == "all" {
 		f.IntVar(&o.speed.Stations, "load-stations", 500, "stations that send")
 		f.IntVar(&o.speed.Rate, "rate", 2000, "CALLs per second of the round trip measurement")
 		f.DurationVar(&o.speed.Time, "time", 15*time.Second, "duration of each measurement")
 		f.StringVar(&o.speed.databases, "databases", "sqlite,postgres", "databases to measure")
+	}
+	if command == "storm" {
+		f.IntVar(&o.storm.Stations, "stations", 4000, "stations of the gateway that is lost, at most 19000")
+		f.IntVar(&o.storm.Bystander, "bystanders", 500, "stations of another gateway")
+		f.IntVar(&o.storm.Rate, "rate", 500, "CALLs per second of the bystanders")
+		f.DurationVar(&o.storm.Rest, "rest", 35*time.Second, "rest before and after each storm; a gateway gives memory back after 30s without coming and going")
+		f.DurationVar(&o.storm.Retry, "retry", time.Second, "how long a station that fails waits, on average")
+		f.DurationVar(&o.storm.Time, "time", 3*time.Minute, "for one storm at most")
+	}
+	if command == "table" {
+		f.IntVar(&o.table.Stations, "stations", 1000, "stations of each variant")
+		f.IntVar(&o.table.Heartbeats, "heartbeats", 1000, "heartbeats of each station, in the variant that has them")
+		f.IntVar(&o.table.Waves, "waves", 10, "reconnect waves, in the variant that has them")
+		f.DurationVar(&o.table.Rest, "rest", 40*time.Second, "rest before each reading; a gateway gives memory back after 30s without coming and going")
+		f.StringVar(&o.table.Doc, "doc", "", "rewrite the tables between the markers of this `file`, instead of writing them to standard output")
 	}
 	if err := f.Parse(args); err != nil {
 		return err
@@ -93,6 +112,8 @@ type figures struct {
 	Load   string      `json:"load_average"` // before: what else the machine did
 	Memory *memoryPart `json:"memory,omitempty"`
 	Speed  *speedPart  `json:"speed,omitempty"`
+	Storm  *stormPart  `json:"storm,omitempty"`
+	Table  *tablePart  `json:"table,omitempty"`
 }
 
 func bench(command string, args []string) error {
@@ -116,13 +137,22 @@ func bench(command string, args []string) error {
 	}
 	oneMinute, _, _ := strings.Cut(string(load), " ")
 	out := figures{Time: time.Now(), Go: runtime.Version(), CPUs: runtime.NumCPU(), Load: oneMinute}
-	if command != "speed" {
-		if out.Memory, err = runMemory(&o, dir, note); err != nil {
-			return err
-		}
+	switch command {
+	case "storm":
+		out.Storm, err = runStorm(&o, dir, note)
+	case "table":
+		out.Table, err = runTable(&o, dir, note)
+	case "memory", "all":
+		out.Memory, err = runMemory(&o, dir, note)
 	}
-	if command != "memory" {
-		if out.Speed, err = runSpeed(&o, dir, note); err != nil {
+	if err == nil && (command == "speed" || command == "all") {
+		out.Speed, err = runSpeed(&o, dir, note)
+	}
+	if err != nil {
+		return err
+	}
+	if o.table.Doc != "" {
+		if err := out.rewrite(o.table.Doc); err != nil {
 			return err
 		}
 	}

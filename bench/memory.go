@@ -90,6 +90,8 @@ type memoryRow struct {
 	// By class, each connection's share of what Idle has more than Base. Only
 	// Holdfast tells.
 	Classes map[string]int64 `json:"idle_bytes_per_connection_by_class,omitempty"`
+	// By class, what Left has more than Base.
+	LeftClasses map[string]int64 `json:"left_bytes_by_class,omitempty"`
 
 	// CPU of the process per connection, accept to upgraded.
 	CPUFirst time.Duration `json:"cpu_first_ns"`
@@ -121,18 +123,23 @@ func measureMemory(cfg memoryConfig, targets []*target, note func(string)) ([]me
 			return err
 		})
 	}
-	// classes adds the share of an account, or takes it off.
-	classes := func(sign int64) error {
+	// classes adds an account to those of the chosen maps, or takes it off.
+	classes := func(sign int64, idle, left bool) error {
 		return each("account", func(t *target, r *memoryRow) error {
 			if t.account == nil {
 				return nil
 			}
 			account, err := t.account()
 			if r.Classes == nil {
-				r.Classes = make(map[string]int64)
+				r.Classes, r.LeftClasses = make(map[string]int64), make(map[string]int64)
 			}
 			for class, size := range account {
-				r.Classes[class] += sign * size / int64(cfg.Stations)
+				if idle {
+					r.Classes[class] += sign * size / int64(cfg.Stations)
+				}
+				if left {
+					r.LeftClasses[class] += sign * size
+				}
 			}
 			return err
 		})
@@ -181,10 +188,17 @@ func measureMemory(cfg memoryConfig, targets []*target, note func(string)) ([]me
 		if err := read(p.value); err != nil {
 			return nil, err
 		}
-		if i < 2 { // base and idle
-			if err := classes(int64(2*i - 1)); err != nil {
-				return nil, err
-			}
+		var err error
+		switch i {
+		case 0:
+			err = classes(-1, true, true)
+		case 1:
+			err = classes(1, true, false)
+		case len(phases) - 1:
+			err = classes(1, false, true)
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 	n := int64(cfg.Stations)

@@ -88,7 +88,7 @@ func startProduct(o *options, kind, name, data string) (*target, error) {
 
 // clients registers stations and starts their client.
 func (h *holdfast) clients(name, file string, n int) (*process, error) {
-	list, err := h.register(n)
+	list, err := h.register(n, 3, "BENCH")
 	if err != nil {
 		return nil, err
 	}

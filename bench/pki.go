@@ -20,12 +20,16 @@ import (
 
 // credential is what one station connects with.
 type credential struct {
-	Station string
-	Chain   [][]byte // DER: leaf, intermediate
-	Key     []byte   // PKCS #8
+	Station  string
+	Password string   // security profiles 1 and 2
+	Chain    [][]byte // DER: leaf, intermediate; security profile 3
+	Key      []byte   // PKCS #8
 }
 
 func (c *credential) certificate() (tls.Certificate, error) {
+	if c.Chain == nil {
+		return tls.Certificate{}, nil
+	}
 	key, err := x509.ParsePKCS8PrivateKey(c.Key)
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("key of station %s: %w", c.Station, err)

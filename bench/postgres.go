@@ -49,7 +49,7 @@ func startPostgres() (url string, stop func() error, err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	server, err := startAs("postgres", cred, filepath.Join(bin, "postgres"), "-D", data, "-p", port, "-c", "listen_addresses="+host,
+	server, err := startAs("postgres", cred, nil, filepath.Join(bin, "postgres"), "-D", data, "-p", port, "-c", "listen_addresses="+host,
 		"-c", "unix_socket_directories=", "-c", "fsync=on", "-c", "synchronous_commit=on")
 	if err != nil {
 		return "", nil, err

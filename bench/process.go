@@ -29,13 +29,16 @@ type process struct {
 
 // startProcess runs a command. Its standard output is p.out.
 func startProcess(name, bin string, args ...string) (*process, error) {
-	return startAs(name, nil, bin, args...)
+	return startAs(name, nil, nil, bin, args...)
 }
 
-func startAs(name string, cred *syscall.Credential, bin string, args ...string) (*process, error) {
+// startAs runs a command as somebody else if cred is set, with env added to the
+// environment.
+func startAs(name string, cred *syscall.Credential, env []string, bin string, args ...string) (*process, error) {
 	cmd := exec.Command(bin, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: cred}
 	p := &process{name: name, log: &tail{}, done: make(chan error, 1)}
+	cmd.Env = append(os.Environ(), env...)
 	cmd.Stderr = p.log
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -145,19 +148,35 @@ func (t *tail) String() string {
 	return string(t.text)
 }
 
+// crash ends the process at once, as a kill -9 does.
+func (p *process) crash() {
+	p.kill(syscall.SIGKILL)
+	<-p.done
+	p.done <- nil
+}
+
 // rss returns the resident set of a process, in bytes.
-func rss(pid int) (int64, error) {
+func rss(pid int) (int64, error) { return statusBytes(pid, "VmRSS:") }
+
+// peak returns the largest resident set since the start or resetPeak, in bytes.
+func peak(pid int) (int64, error) { return statusBytes(pid, "VmHWM:") }
+
+func resetPeak(pid int) error {
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
+}
+
+func statusBytes(pid int, name string) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if value, ok := strings.CutPrefix(line, name); ok {
 			kb, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
 			return kb << 10, err
 		}
 	}
-	return 0, fmt.Errorf("process %d has no resident set", pid)
+	return 0, fmt.Errorf("process %d has no %s", pid, strings.TrimSuffix(name, ":"))
 }
 
 // clockTick is USER_HZ, which Linux fixes at 100.

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -26,6 +27,8 @@ type holdfast struct {
 	gateway *process // nil: the gateway in all is used
 	stopped bool
 
+	bin        string
+	nats       string // address, if gateways are processes of their own
 	api, token string
 	stations   string // address of the mutual-TLS port
 	admin      string // address of the process that serves it
@@ -51,7 +54,7 @@ func startHoldfast(cfg holdfastConfig) (h *holdfast, err error) {
 	if err != nil {
 		return nil, err
 	}
-	h = &holdfast{api: "http://" + ports[0], stations: ports[1], admin: ports[3], ca: filepath.Join(cfg.data, "ca.crt")}
+	h = &holdfast{bin: cfg.bin, nats: ports[4], api: "http://" + ports[0], stations: ports[1], admin: ports[3], ca: filepath.Join(cfg.data, "ca.crt")}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, h.stop())
@@ -80,12 +83,22 @@ func startHoldfast(cfg holdfastConfig) (h *holdfast, err error) {
 		return h, nil
 	}
 	h.stations, h.admin = ports[5], ports[7]
-	h.gateway, err = startProcess("holdfast gateway", cfg.bin, "gateway", "--nats", "nats://"+ports[4], "--gateway-id", "bench",
-		"--log-level", "warn", "--profiles", "3", "--listen-mtls", ports[5], "--listen-admin", ports[7])
+	h.gateway, err = h.startGateway("bench", h.admin, nil, "--profiles", "3", "--listen-mtls", h.stations)
+	return h, err
+}
+
+// startGateway starts a gateway process on the bus of h and waits until it is
+// ready. Env is added to its environment.
+func (h *holdfast) startGateway(id, admin string, env []string, args ...string) (*process, error) {
+	args = append([]string{"gateway", "--nats", "nats://" + h.nats, "--gateway-id", id, "--log-level", "warn", "--listen-admin", admin}, args...)
+	p, err := startAs("holdfast gateway "+id, nil, env, h.bin, args...)
 	if err != nil {
-		return h, err
+		return nil, err
 	}
-	return h, waitReady(h.gateway, ports[7])
+	if err := waitReady(p, admin); err != nil {
+		return nil, errors.Join(err, p.stop())
+	}
+	return p, nil
 }
 
 func (h *holdfast) stop() error {
@@ -142,6 +155,42 @@ func (h *holdfast) refusals() string {
 	return out.String() + holder.log.String()
 }
 
+// counts reads what a gateway counted: TLS handshakes by result, connections
+// reset before TLS ("sheds"), stations refused ("rejections").
+func counts(admin string) (map[string]int, error) {
+	answer, err := http.Get("http://" + admin + "/metrics")
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	n := make(map[string]int)
+	lines := bufio.NewScanner(answer.Body)
+	for lines.Scan() {
+		series, value, ok := strings.Cut(lines.Text(), "} ")
+		if !ok {
+			continue
+		}
+		v, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			continue
+		}
+		name, labels, _ := strings.Cut(series, "{")
+		switch name {
+		case "holdfast_tls_handshakes_total":
+			for _, result := range []string{"full", "resumed"} {
+				if strings.Contains(labels, `result="`+result+`"`) {
+					n[result] += int(v)
+				}
+			}
+		case "holdfast_ws_sheds_total":
+			n["sheds"] += int(v)
+		case "holdfast_rejections_total":
+			n["rejections"] += int(v)
+		}
+	}
+	return n, lines.Err()
+}
+
 // freePorts returns addresses that were free a moment ago, on a loopback
 // address of their own, where nobody's outgoing connection takes them.
 func freePorts(n int) (list []string, err error) {
@@ -181,8 +230,8 @@ func waitReady(p *process, admin string) error {
 	return fmt.Errorf("%s is not ready after %v: %s\n%s", p.name, readyTime, why, p.log)
 }
 
-// register adds n stations of security profile 3 over the operator API.
-func (h *holdfast) register(n int) ([]credential, error) {
+// register adds n stations of a security profile over the operator API.
+func (h *holdfast) register(n, profile int, prefix string) ([]credential, error) {
 	const atOnce = 8
 	list := make([]credential, n)
 	next := make(chan int)
@@ -193,7 +242,7 @@ func (h *holdfast) register(n int) ([]credential, error) {
 		wg.Go(func() {
 			for i := range next {
 				var err error
-				if list[i], err = h.registerOne(ctx, fmt.Sprintf("BENCH-%05d", i)); err != nil {
+				if list[i], err = h.registerOne(ctx, fmt.Sprintf("%s-%05d", prefix, i), profile); err != nil {
 					cancel(err)
 					return
 				}
@@ -211,8 +260,8 @@ func (h *holdfast) register(n int) ([]credential, error) {
 	return list, context.Cause(ctx)
 }
 
-func (h *holdfast) registerOne(ctx context.Context, id string) (credential, error) {
-	body, err := json.Marshal(map[string]any{"id": id, "profile": 3})
+func (h *holdfast) registerOne(ctx context.Context, id string, profile int) (credential, error) {
+	body, err := json.Marshal(map[string]any{"id": id, "profile": profile})
 	if err != nil {
 		return credential{}, err
 	}
@@ -235,12 +284,16 @@ func (h *holdfast) registerOne(ctx context.Context, id string) (credential, erro
 		return credential{}, fmt.Errorf("register station %s: %s: %.300s", id, answer.Status, text)
 	}
 	var added struct {
+		Password    string
 		Certificate struct{ Chain, Key string }
 	}
 	if err := json.Unmarshal(text, &added); err != nil {
 		return credential{}, err
 	}
-	c := credential{Station: id}
+	c := credential{Station: id, Password: added.Password}
+	if profile < 3 {
+		return c, nil
+	}
 	for rest := []byte(added.Certificate.Chain); ; {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {

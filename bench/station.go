@@ -14,9 +14,8 @@ import (
 // and at most one CALL in flight.
 type station struct {
 	id   string
-	cfg  *tls.Config
-	path string
-	addr string
+	cert tls.Certificate
+	dial dial
 
 	ws     *wsClient
 	answer chan []byte   // buffered, 1: the frame that ends the call in flight
@@ -39,7 +38,7 @@ func (s *station) connected() bool {
 }
 
 func (s *station) connect() error {
-	ws, err := dialWS(s.addr, s.path, s.cfg)
+	ws, err := s.dial.open()
 	if err != nil {
 		return fmt.Errorf("connect station %s: %w", s.id, err)
 	}
@@ -53,7 +52,7 @@ func (s *station) connect() error {
 // that they are not supported.
 func (s *station) read(ws *wsClient, answer chan<- []byte, gone chan<- struct{}) {
 	defer close(gone)
-	defer ws.conn.NetConn().Close()
+	defer ws.raw.Close()
 	for {
 		frame, err := ws.read()
 		if err != nil {
@@ -87,6 +86,16 @@ func (s *station) disconnect() {
 		return
 	}
 	s.ws.close()
+	<-s.gone
+	s.ws = nil
+}
+
+// cut is disconnect by a reset.
+func (s *station) cut() {
+	if s.ws == nil {
+		return
+	}
+	s.ws.cut()
 	<-s.gone
 	s.ws = nil
 }

@@ -18,6 +18,12 @@ func (f *figures) print(w io.Writer) {
 	if f.Speed != nil {
 		f.Speed.print(w)
 	}
+	if f.Storm != nil {
+		f.Storm.print(w)
+	}
+	if f.Table != nil {
+		f.Table.print(w)
+	}
 }
 
 func (m *memoryPart) print(w io.Writer) {
@@ -42,6 +48,10 @@ func (m *memoryPart) print(w io.Writer) {
 		fmt.Fprintf(w, "\n%s, idle, per connection by class:", r.Server)
 		for _, class := range slices.Sorted(maps.Keys(r.Classes)) {
 			fmt.Fprintf(w, " %s %s;", class, kb(r.Classes[class]))
+		}
+		fmt.Fprint(w, "\nall gone, more than base:")
+		for _, class := range slices.Sorted(maps.Keys(r.LeftClasses)) {
+			fmt.Fprintf(w, " %s %s;", class, kb(r.LeftClasses[class]))
 		}
 		fmt.Fprintln(w)
 	}
