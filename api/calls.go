@@ -20,7 +20,7 @@ import (
 
 // CommandView is a CALL to a station and what became of it.
 type CommandView struct {
-	ID         string          `json:"id,omitempty" doc:"Absent if nothing was recorded because the station has never been connected"`
+	ID         string          `json:"id"`
 	Station    ocpp.StationID  `json:"station"`
 	Version    ocpp.Version    `json:"version,omitempty"`
 	Action     string          `json:"action"`
@@ -129,13 +129,15 @@ func (a *API) callStation(ctx context.Context, in *callInput) (*callOutput, erro
 	}
 	command, err := send(ctx, k)
 	if errors.Is(err, store.ErrNotFound) { // the core has never heard of it: is it registered at all?
-		s, err := a.cfg.Authority.Station(ctx, id)
-		if err != nil {
-			return nil, err
+		s, notFound := a.cfg.Authority.Station(ctx, id)
+		if notFound != nil {
+			return nil, notFound
 		}
-		command = store.Command{Station: s.ID, Action: k.Action, By: k.By, CreatedAt: a.cfg.Now(), Result: csms.ResultOffline,
-			ErrorDescription: "the station has never been connected"}
-	} else if err != nil {
+		if err = a.cfg.CSMS.Introduce(ctx, s.ID); err == nil { // who wanted what is recorded all the same
+			command, err = send(ctx, k)
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
 	out := &callOutput{Status: callStatuses[command.Result], Body: commandView(command)}

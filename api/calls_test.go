@@ -21,7 +21,7 @@ func TestCallResults(t *testing.T) {
 	reset := map[string]any{"action": "Reset", "payload": map[string]any{"type": "Soft"}}
 
 	never := want[api.CommandView](f, 409, "POST", path, reset)
-	if never.Result != "offline" {
+	if never.Result != "offline" || never.ID == "" {
 		t.Errorf("a station that was never connected: %+v", never)
 	}
 	f.refused(404, "POST", "/api/v1/stations/nobody/calls", reset)
@@ -85,8 +85,8 @@ func TestCallResults(t *testing.T) {
 		f.refused(422, "POST", path, body)
 	}
 	commands, _ := all[api.CommandView](f, "/api/v1/commands?limit=5&station="+"CS%201")
-	if len(commands) != 9+4 {
-		t.Errorf("%d commands in the record, want 13", len(commands))
+	if len(commands) != 1+9+4 {
+		t.Errorf("%d commands in the record, want 14", len(commands))
 	}
 }
 

@@ -127,6 +127,13 @@ func (c *CSMS) Registration(ctx context.Context, station ocpp.StationID) (store.
 	return s.Registration, err
 }
 
+// Introduce makes the row of a station that is registered and has never
+// connected, so that what operators want of it can be recorded.
+func (c *CSMS) Introduce(ctx context.Context, station ocpp.StationID) error {
+	_, _, err := c.store.Meet(ctx, station, c.settings.RegistrationDefault, c.now())
+	return err
+}
+
 // SetRegistration changes what a station is told when it boots next, and what it
 // may send from now on. A station that waits for its acceptance is asked to boot.
 // Other processes on the same record follow within seconds.

@@ -53,8 +53,8 @@ func (c *CSMS) FinishCommand(ctx context.Context, k Command) error {
 	})
 }
 
-const commandQuery = `SELECT c.id, s.identity, c.version, action, payload, requested_by, created_at, deadline, finished_at, result, answer, error_code, error_description
-	FROM command c JOIN station_state s ON s.station = c.station`
+const commandQuery = `SELECT c.id, COALESCE(s.identity, c.station), c.version, action, payload, requested_by, created_at, deadline, finished_at, result, answer, error_code, error_description
+	FROM command c LEFT JOIN station_state s ON s.station = c.station`
 
 func scanCommand(scan func(...any) error) (k Command, err error) {
 	var created, deadline, finished int64

@@ -67,8 +67,8 @@ func (c *CSMS) SetConnector(ctx context.Context, k Connector) (changed bool, err
 
 // Connectors returns a station's connectors by EVSE and number: at most 1,000.
 func (c *CSMS) Connectors(ctx context.Context, id ocpp.StationID) ([]Connector, error) {
-	rows, err := c.read.QueryContext(ctx, `SELECT s.identity, evse, connector, status, error_code, vendor_error_code, vendor_id, info, c.since, received_at, quality
-		FROM connector c JOIN station_state s ON s.station = c.station
+	rows, err := c.read.QueryContext(ctx, `SELECT COALESCE(s.identity, c.station), evse, connector, status, error_code, vendor_error_code, vendor_id, info, c.since, received_at, quality
+		FROM connector c LEFT JOIN station_state s ON s.station = c.station
 		WHERE c.station = $1 ORDER BY evse, connector`, id.Fold())
 	if err != nil {
 		return nil, err

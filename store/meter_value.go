@@ -117,8 +117,8 @@ func (c *CSMS) MeterValues(ctx context.Context, f MeterValueFilter, p Page) (Lis
 		MeterValue
 		digest string
 	}
-	rows, err := list(ctx, c.db, p, `SELECT s.identity, v.transaction_id, v.seq_no, v.evse, v.connector, v.at, v.received_at, v.samples, v.quality, v.digest
-		FROM meter_value v JOIN station_state s ON s.station = v.station`+w.sql(` ORDER BY v.at, v.digest LIMIT ?`, p.limit()+1), w.args,
+	rows, err := list(ctx, c.db, p, `SELECT COALESCE(s.identity, v.station), v.transaction_id, v.seq_no, v.evse, v.connector, v.at, v.received_at, v.samples, v.quality, v.digest
+		FROM meter_value v LEFT JOIN station_state s ON s.station = v.station`+w.sql(` ORDER BY v.at, v.digest LIMIT ?`, p.limit()+1), w.args,
 		func(rows *sql.Rows) (r row, err error) {
 			var at, received int64
 			var samples string

@@ -42,8 +42,8 @@ func (c *CSMS) SetProgress(ctx context.Context, p Progress) error {
 
 // Progress returns what a station last said of firmware, diagnostics and log.
 func (c *CSMS) Progress(ctx context.Context, station ocpp.StationID) ([]Progress, error) {
-	rows, err := c.read.QueryContext(ctx, `SELECT s.identity, kind, status, request_id, p.since, received_at, quality
-		FROM progress p JOIN station_state s ON s.station = p.station WHERE p.station = $1 ORDER BY kind`, station.Fold())
+	rows, err := c.read.QueryContext(ctx, `SELECT COALESCE(s.identity, p.station), kind, status, request_id, p.since, received_at, quality
+		FROM progress p LEFT JOIN station_state s ON s.station = p.station WHERE p.station = $1 ORDER BY kind`, station.Fold())
 	if err != nil {
 		return nil, err
 	}

@@ -56,8 +56,8 @@ func (c *CSMS) RecordedMessages(ctx context.Context, station ocpp.StationID, act
 	if action != "" {
 		w.add(`r.action = ?`, action)
 	}
-	return list(ctx, c.db, p, `SELECT r.id, s.identity, r.version, r.action, r.payload, r.received_at, r.quality
-		FROM recorded r JOIN station_state s ON s.station = r.station`+w.sql(` ORDER BY r.id DESC LIMIT ?`, p.limit()+1), w.args,
+	return list(ctx, c.db, p, `SELECT r.id, COALESCE(s.identity, r.station), r.version, r.action, r.payload, r.received_at, r.quality
+		FROM recorded r LEFT JOIN station_state s ON s.station = r.station`+w.sql(` ORDER BY r.id DESC LIMIT ?`, p.limit()+1), w.args,
 		func(rows *sql.Rows) (r Recorded, err error) {
 			var received int64
 			var payload string

@@ -63,8 +63,8 @@ func (c *CSMS) SecurityEvents(ctx context.Context, station ocpp.StationID, p Pag
 	if station != "" {
 		w.add(`e.station = ?`, station.Fold())
 	}
-	return list(ctx, c.db, p, `SELECT e.id, s.identity, e.type, e.at, e.received_at, e.tech_info, e.quality
-		FROM security_event e JOIN station_state s ON s.station = e.station`+w.sql(` ORDER BY e.id DESC LIMIT ?`, p.limit()+1), w.args,
+	return list(ctx, c.db, p, `SELECT e.id, COALESCE(s.identity, e.station), e.type, e.at, e.received_at, e.tech_info, e.quality
+		FROM security_event e LEFT JOIN station_state s ON s.station = e.station`+w.sql(` ORDER BY e.id DESC LIMIT ?`, p.limit()+1), w.args,
 		func(rows *sql.Rows) (e SecurityEvent, err error) {
 			var at, received int64
 			err = rows.Scan(&e.ID, &e.Station, &e.Type, &at, &received, &e.TechInfo, &e.Quality)

@@ -188,12 +188,12 @@ func repeatedStop(tx *Tx, in Stop, out *Stopped) error {
 	return err
 }
 
-const transactionColumns = `t.id, s.identity, t.transaction_id, t.version, t.evse, t.connector, t.token, t.token_type, t.token_status,
+const transactionColumns = `t.id, COALESCE(s.identity, t.station), t.transaction_id, t.version, t.evse, t.connector, t.token, t.token_type, t.token_status,
 	t.remote_start_id, t.reservation_id, t.started_at, t.start_received, t.ended_at, t.end_received,
 	t.meter_start, t.meter_stop, t.meter_last, t.meter_last_at, t.charging_state, t.stopped_reason, t.stop_token,
 	t.orphan, t.offline, t.events, t.seq_min, t.seq_max, t.quality, t.open`
 
-const transactionTables = ` FROM charging_transaction t JOIN station_state s ON s.station = t.station`
+const transactionTables = ` FROM charging_transaction t LEFT JOIN station_state s ON s.station = t.station`
 
 func scanTransaction(scan func(...any) error) (t Transaction, err error) {
 	var started, startReceived, ended, endReceived, lastAt int64

@@ -190,8 +190,8 @@ func (c *CSMS) TransactionEvents(ctx context.Context, station ocpp.StationID, tr
 	if err := p.key(&after); err != nil {
 		return List[TransactionEvent]{}, err
 	}
-	return list(ctx, c.db, p, `SELECT s.identity, e.transaction_id, e.seq_no, e.type, e.trigger_reason, e.at, e.received_at, e.offline, e.charging_state, e.token, e.quality
-		FROM transaction_event e JOIN station_state s ON s.station = e.station
+	return list(ctx, c.db, p, `SELECT COALESCE(s.identity, e.station), e.transaction_id, e.seq_no, e.type, e.trigger_reason, e.at, e.received_at, e.offline, e.charging_state, e.token, e.quality
+		FROM transaction_event e LEFT JOIN station_state s ON s.station = e.station
 		WHERE e.station = $1 AND e.transaction_id = $2 AND e.seq_no > $3 ORDER BY e.seq_no LIMIT $4`,
 		[]any{station.Fold(), transactionID, after, p.limit() + 1},
 		func(rows *sql.Rows) (e TransactionEvent, err error) {

@@ -117,9 +117,9 @@ func (c *CSMS) Variables(ctx context.Context, station ocpp.StationID, component 
 		})
 }
 
-const variableQuery = `SELECT s.identity, component, component_instance, evse, connector, variable, variable_instance, attribute,
+const variableQuery = `SELECT COALESCE(s.identity, v.station), component, component_instance, evse, connector, variable, variable_instance, attribute,
 	value, mutability, data_type, characteristics, v.received_at
-	FROM variable v JOIN station_state s ON s.station = v.station`
+	FROM variable v LEFT JOIN station_state s ON s.station = v.station`
 
 func scanVariable(scan func(...any) error) (v Variable, err error) {
 	var received int64

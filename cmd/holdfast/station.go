@@ -171,7 +171,7 @@ func statusOf(s api.StationView) string {
 	switch {
 	case s.Blocked:
 		return "blocked"
-	case s.State == nil:
+	case s.State == nil || s.State.Version == "":
 		return "never connected"
 	case !s.State.Connected:
 		return "offline, " + since(s.State.Since)
