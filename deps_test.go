@@ -35,6 +35,7 @@ var mayImport = map[string][]string{
 	"api":              {"ocpp", "csms", "store"},
 	"fleet":            {"ocpp"},
 	"memory":           {},
+	"leak":             {"memory"},
 	"internal/ocppgen": {},
 	"e2e":              {},
 }
