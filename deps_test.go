@@ -34,6 +34,7 @@ var mayImport = map[string][]string{
 	"csms/action21":    {"ocpp", "ocpp/v21", "csms", "store"},
 	"api":              {"ocpp", "csms", "store"},
 	"fleet":            {"ocpp"},
+	"fleet/identity":   {"fleet", "ocpp"},
 	"memory":           {},
 	"leak":             {"memory"},
 	"internal/ocppgen": {},
