@@ -78,17 +78,12 @@ func TestHistogram(t *testing.T) {
 	for _, tt := range []struct{ got, want time.Duration }{
 		{p.P50, 5 * time.Millisecond}, {p.P90, 9 * time.Millisecond}, {p.P99, 9900 * time.Microsecond}, {p.Max, 9999 * time.Microsecond},
 	} {
-		if math.Abs(float64(tt.got-tt.want)) > 0.04*float64(tt.want) {
+		if math.Abs(float64(tt.got-tt.want)) > 0.002*float64(tt.want) {
 			t.Errorf("%s, want %s", tt.got, tt.want)
 		}
 	}
-	for us := uint64(0); us < 1<<20; us += 1 + us/50 {
-		if b := bucketOf(us); valueOf(b) < us || b > 0 && valueOf(b-1) >= us {
-			t.Fatalf("%d µs in bucket %d, which ends at %d", us, b, valueOf(b))
-		}
-	}
 	h.add(math.MaxInt64)
-	if p := h.percentiles(); p.Count != 10_001 || p.Max != math.MaxInt64 {
+	if p := h.percentiles(); p.Count != 10_001 || p.Max < longestTime || p.Max > longestTime*11/10 {
 		t.Errorf("%+v", p)
 	}
 }

@@ -31,6 +31,7 @@ type message struct {
 	id      ocpp.MessageID
 	early   bool // may be sent before the station is registered
 	tx      *txPart
+	due     time.Duration // when its cause came, see CallRecord
 	sent    time.Duration
 	tries   int
 	done    func(result json.RawMessage, err error) // nil: nobody cares
@@ -54,6 +55,7 @@ func (s *station) callEarly(action string, payload any, done func(json.RawMessag
 }
 
 func (s *station) enqueue(m *message) {
+	m.due = s.cause()
 	switch {
 	case s.conn == nil:
 		m.unanswered(errOffline)
@@ -69,6 +71,7 @@ func (s *station) enqueue(m *message) {
 // (OCPP 1.6 §4.1, 2.x E04). If the backlog is full, every second meter value
 // makes room, never a start or a stop.
 func (s *station) callTransaction(m *message) {
+	m.due = s.cause()
 	if len(s.backlog) >= s.f.cfg.QueueLimit {
 		kept, drop := s.backlog[:0], false
 		for i, old := range s.backlog {
@@ -86,6 +89,14 @@ func (s *station) callTransaction(m *message) {
 	}
 	s.backlog = append(s.backlog, m)
 	s.f.stats.queued.Add(1)
+}
+
+// cause is when what is being done was to be done.
+func (s *station) cause() time.Duration {
+	if s.due > 0 {
+		return s.due
+	}
+	return s.f.elapsed()
 }
 
 // full reports whether the backlog has no room for another transaction: with no
@@ -106,6 +117,7 @@ func (s *station) pump() {
 		m.id = s.newID() // also for a repetition: its first sending may still be answered late
 		m.tries++
 		m.sent = s.f.elapsed()
+		m.due = max(m.due, s.since, s.resendAt)
 		s.open = m
 		s.f.stats.outstanding.Add(1)
 		s.f.stats.sent.Add(1)
@@ -159,6 +171,7 @@ func (s *station) answered(result json.RawMessage, err error) {
 	s.answering = m.id
 	s.cancel(taskCallTimeout, 0)
 	s.f.stats.outstanding.Add(-1)
+	s.recordCall(m, err)
 	if err != nil {
 		s.f.log.Debug("call not answered well", "station", s.id.ID, "action", m.action, "message_id", m.id, "err", err)
 	}
@@ -208,7 +221,7 @@ func (s *station) handle(data []byte) {
 			s.f.stats.fail(errorStray)
 			return
 		}
-		s.f.stats.callTime.add(s.f.elapsed() - s.open.sent)
+		s.f.stats.callTime.add(s.f.elapsed() - min(s.open.due, s.open.sent))
 		if frame.Type == ocpp.TypeError {
 			s.f.stats.fail(errorCall)
 			s.answered(nil, frame.Err)

@@ -79,6 +79,12 @@ type Config struct {
 	// Logger gets one line per event of a connection at debug level, and what is
 	// wrong with the server at warn level. Nil discards.
 	Logger *slog.Logger
+	// Away makes the stations stay away until Join.
+	Away bool
+	// OnCall and OnConnect, if not nil, get every CALL that ended and every attempt
+	// to connect. They are called by the stations' goroutines and must not block.
+	OnCall    func(CallRecord)
+	OnConnect func(ConnectRecord)
 	// Dial opens the TCP connection of a station, for instance from a local
 	// address of its own. Nil means a plain net.Dialer.
 	Dial func(ctx context.Context, station ocpp.StationID, address string) (*net.TCPConn, error)
@@ -247,6 +253,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 		if f.cfg.Rate > 0 {
 			delay = time.Duration(float64(i) / f.cfg.Rate * float64(time.Second))
 		}
+		s.away = f.cfg.Away
 		s.schedule(taskConnect, 0, delay)
 		f.wg.Add(1)
 		go s.turn()

@@ -56,13 +56,18 @@ type station struct {
 	password      string // the current one
 	settled       bool   // sessions were ended for Settle
 	resetWhenIdle bool
+	away          bool              // until Join
+	due           time.Duration     // of the task being done
+	since         time.Duration     // when the connection was made
 	extra         *extra            // what few stations have
 	settings      map[string]string // configuration keys and variables that were changed
 
 	mu    sync.Mutex
-	line  *conn // == conn, for wake and Provoke
-	idle  bool  // the goroutine waits for the next message
-	fault Fault // asked for by Provoke
+	line  *conn         // == conn, for wake and Provoke
+	idle  bool          // the goroutine waits for the next message
+	fault Fault         // asked for by Provoke
+	order order         // asked for by Join or Leave
+	poke  chan struct{} // not nil while the station waits offline; closed to end the wait
 }
 
 // extra is the state of functions that few stations use at a time.
@@ -113,21 +118,13 @@ func (s *station) turn() {
 		s.read(s.conn, nil)
 	}
 	s.takeFault()
+	s.takeOrder()
 	if s.f.settling.Load() && !s.settled {
 		s.settle()
 	}
 	s.runTasks()
 	s.pump()
 	go s.turn()
-}
-
-func (s *station) waitOffline() {
-	timer := time.NewTimer(s.nextTask() - s.f.elapsed())
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-s.f.ctx.Done():
-	}
 }
 
 // readable waits until the connection has something to read, an error included,
@@ -146,7 +143,7 @@ func (s *station) waitUntil(t time.Time, idle bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.idle = idle
-	if s.fault != NoFault || s.f.stopping() || idle && s.f.settling.Load() && !s.settled {
+	if s.fault != NoFault || s.order != noOrder || s.f.stopping() || idle && s.f.settling.Load() && !s.settled {
 		return false
 	}
 	s.conn.tcp.SetReadDeadline(t)
@@ -211,6 +208,7 @@ func (s *station) connect() {
 	began := f.elapsed()
 	c, br, err := f.open(f.ctx, s.handshake())
 	<-f.gate
+	s.recordConnect(s.due, began, err)
 	if err != nil {
 		s.connectFailed(err)
 		return
@@ -219,10 +217,12 @@ func (s *station) connect() {
 	f.stats.connectTime.add(f.elapsed() - began)
 	f.stats.connected[s.id.Profile].Add(1)
 	s.failures = 0
+	s.since = f.elapsed()
 	s.mu.Lock()
 	s.conn, s.line = c, c
 	s.mu.Unlock()
 	s.connected()
+	s.due = 0 // what follows has causes of its own
 	s.read(c, br)
 }
 
@@ -230,11 +230,7 @@ func (s *station) connectFailed(err error) {
 	if s.f.stopping() {
 		return
 	}
-	kind := errorDial
-	if e, ok := errors.AsType[*connectError](err); ok {
-		kind = e.kind
-	}
-	s.f.stats.fail(kind)
+	s.f.stats.fail(kindOf(err))
 	s.f.log.Debug("connection attempt", "station", s.id.ID, "err", err)
 	s.renewalFailed()
 	s.failures++
@@ -313,6 +309,7 @@ func (s *station) disconnect(end func(*conn)) {
 	if m := s.open; m != nil {
 		s.open = nil
 		s.f.stats.outstanding.Add(-1)
+		s.recordCall(m, errOffline)
 		m.tries--
 		m.unanswered(errOffline)
 	}
@@ -357,6 +354,9 @@ type task struct {
 const never = 100 * 365 * 24 * time.Hour
 
 func (s *station) schedule(kind taskKind, n int, at time.Duration) {
+	if kind == taskConnect && s.away {
+		return
+	}
 	for i := range s.tasks {
 		if t := &s.tasks[i]; t.kind == kind && int(t.n) == n {
 			t.at = at
@@ -392,7 +392,9 @@ func (s *station) runTasks() {
 		}
 		t := s.tasks[due]
 		s.tasks = slices.Delete(s.tasks, due, due+1)
+		s.due = t.at
 		s.run(t)
+		s.due = 0
 	}
 }
 
