@@ -87,6 +87,7 @@ func (o *options) parse(command string, args []string) error {
 		f.DurationVar(&o.storm.Rest, "rest", 35*time.Second, "rest before and after each storm; a gateway gives memory back after 30s without coming and going")
 		f.DurationVar(&o.storm.Retry, "retry", time.Second, "how long a station that fails waits, on average")
 		f.DurationVar(&o.storm.Time, "time", 3*time.Minute, "for one storm at most")
+		f.StringVar(&o.storm.Profiles, "profiles", "", "write a CPU profile of the gateway in each storm to this `directory`, which costs some CPU itself")
 	}
 	if command == "table" {
 		f.IntVar(&o.table.Stations, "stations", 1000, "stations of each variant")

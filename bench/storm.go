@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -20,6 +23,7 @@ type stormConfig struct {
 	Rest      time.Duration `json:"rest_ns"`
 	Retry     time.Duration `json:"retry_ns"`
 	Time      time.Duration `json:"time_ns"` // for one storm at most
+	Profiles  string        `json:"-"`       // directory for CPU profiles of the gateway; empty: none
 }
 
 // stormPart is the outcome of bench storm.
@@ -295,7 +299,9 @@ func (r *stormRun) storm(name string, kill bool) (row stormRow, err error) {
 		used, before = r.startCPU, nil
 		row.StartCPU = r.startCPU
 	}
-	if err := errors.Join(<-stormed, <-called); err != nil {
+	profiled := make(chan error, 1)
+	go func() { profiled <- r.profile(name) }()
+	if err := errors.Join(<-stormed, <-called, <-profiled); err != nil {
 		return row, err
 	}
 	row.FromLoss, row.FromReady = row.Last.Sub(lost), row.Last.Sub(ready)
@@ -321,6 +327,27 @@ func (r *stormRun) storm(name string, kill bool) (row stormRow, err error) {
 	time.Sleep(r.cfg.Rest)
 	row.After, err = rss(r.gateway.pid)
 	return row, err
+}
+
+// profileTime is how much of a storm a CPU profile shows.
+const profileTime = 2 * time.Second
+
+// profile writes a CPU profile of the gateway, if profiles are asked for.
+func (r *stormRun) profile(name string) error {
+	if r.cfg.Profiles == "" {
+		return nil
+	}
+	answer, err := http.Get(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", r.admin, int(profileTime.Seconds())))
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	f, err := os.Create(filepath.Join(r.cfg.Profiles, strings.NewReplacer(" ", "-", ",", "").Replace(name)+".pprof"))
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, answer.Body)
+	return errors.Join(err, f.Close())
 }
 
 func (s *stormPart) print(w io.Writer) {
