@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/tls"
@@ -8,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,6 +42,8 @@ type tlsNow struct {
 	certificates []tls.Certificate
 	tickets      [][32]byte
 	roots, inter *x509.CertPool
+	known        map[[32]byte]bool // SHA-256 of what is in the two pools
+	expires      time.Time         // of the first of these
 	revoked      map[[32]byte]bool
 }
 
@@ -72,13 +76,21 @@ type TLS struct {
 }
 
 // SetTLS replaces everything that handshakes are made with. Connections stay.
-func (g *Gateway) SetTLS(t TLS) {
-	n := &tlsNow{certificates: t.Certificates, tickets: t.Tickets, roots: x509.NewCertPool(), inter: x509.NewCertPool(), revoked: t.Trust.Revoked}
-	for _, c := range t.Trust.Roots {
-		n.roots.AddCert(c)
+func (g *Gateway) SetTLS(t TLS) { g.tls.set(t) }
+
+func (s *tlsState) set(t TLS) {
+	n := &tlsNow{
+		certificates: t.Certificates, tickets: t.Tickets, revoked: t.Trust.Revoked,
+		roots: x509.NewCertPool(), inter: x509.NewCertPool(), known: make(map[[32]byte]bool),
 	}
-	for _, c := range t.Trust.Intermediates {
-		n.inter.AddCert(c)
+	for pool, list := range map[*x509.CertPool][]*x509.Certificate{n.roots: t.Trust.Roots, n.inter: t.Trust.Intermediates} {
+		for _, c := range list {
+			pool.AddCert(c)
+			n.known[sha256.Sum256(c.Raw)] = true
+			if n.expires.IsZero() || c.NotAfter.Before(n.expires) {
+				n.expires = c.NotAfter
+			}
+		}
 	}
 	base := &tls.Config{
 		MinVersion:   tls.VersionTLS12,
@@ -91,14 +103,41 @@ func (g *Gateway) SetTLS(t TLS) {
 	// one would insist on an extended key usage that OCPP advises against (A00.FR.514).
 	mutual.ClientAuth = tls.RequireAnyClientCert
 	// Called on resumption, too, so that a revoked certificate cannot resume.
-	mutual.VerifyConnection = func(cs tls.ConnectionState) error { return g.tls.verify(n, cs.PeerCertificates, time.Now()) }
-	for _, c := range []*tls.Config{base, mutual} {
-		if len(t.Tickets) > 0 {
-			c.SetSessionTicketKeys(t.Tickets)
-		}
+	mutual.VerifyConnection = func(cs tls.ConnectionState) error { return s.verify(n, cs, time.Now()) }
+	if len(t.Tickets) > 0 {
+		base.SetSessionTicketKeys(t.Tickets)
+		mutual.SetSessionTicketKeys(ticketsOf(t.Trust, t.Tickets))
 	}
 	n.profiles[ocpp.ProfileTLS], n.profiles[ocpp.ProfileMTLS] = base, mutual
-	g.tls.now.Store(n)
+	s.now.Store(n)
+}
+
+// ticketsOf binds the ticket keys to the CAs that are trusted: a ticket that
+// opens was given by a gateway that verified the same chain against the same
+// CAs, so the chain's signatures need no second look. All gateways with the same
+// trust have the same keys; another trust makes every ticket void.
+func ticketsOf(trust Trust, tickets [][32]byte) [][32]byte {
+	var cas [][]byte
+	for _, list := range [][]*x509.Certificate{trust.Roots, trust.Intermediates} {
+		part := make([][]byte, 0, len(list))
+		for _, c := range list {
+			sum := sha256.Sum256(c.Raw)
+			part = append(part, sum[:])
+		}
+		slices.SortFunc(part, bytes.Compare)
+		cas = append(append(cas, part...), nil) // a border between the lists
+	}
+	bound := make([][32]byte, len(tickets))
+	for i, key := range tickets {
+		h := hmac.New(sha256.New, key[:])
+		h.Write([]byte("session ticket of a verified client"))
+		for _, sum := range cas {
+			h.Write([]byte{byte(len(sum))})
+			h.Write(sum)
+		}
+		bound[i] = [32]byte(h.Sum(nil))
+	}
+	return bound
 }
 
 // config is the configuration of a listener: it looks up the current one at
@@ -132,9 +171,11 @@ func (e *certificateError) Unwrap() error { return e.err }
 // HandshakeFailure is the metric label of the failure.
 func (e *certificateError) HandshakeFailure() string { return string(e.reason) }
 
-// verify checks the presented chain: revocation each time, signatures once per
-// chain for as long as all its certificates are valid.
-func (s *tlsState) verify(n *tlsNow, chain []*x509.Certificate, now time.Time) error {
+// verify checks the presented chain: revocation and dates each time, signatures
+// once per chain for as long as all its certificates are valid, and not again
+// for a resumed session, whose ticket proves that they were checked (ticketsOf).
+func (s *tlsState) verify(n *tlsNow, cs tls.ConnectionState, now time.Time) error {
+	chain := cs.PeerCertificates
 	if len(chain) == 0 {
 		return &certificateError{reason: ocpp.ReasonNoCertificate, err: errors.New("none presented")}
 	}
@@ -164,12 +205,21 @@ func (s *tlsState) verify(n *tlsNow, chain []*x509.Certificate, now time.Time) e
 	if now.After(leaf.NotAfter) {
 		return fail(ocpp.ReasonExpired, fmt.Errorf("expired %s ago", now.Sub(leaf.NotAfter).Round(time.Second)))
 	}
+	// Once a CA has expired, chains are looked at again: a ticket does not say to which CA it belongs.
+	expired := func(c *x509.Certificate) bool { return now.After(c.NotAfter) }
+	if cs.DidResume && len(n.tickets) > 0 && now.Before(n.expires) && !slices.ContainsFunc(chain[1:], expired) {
+		return nil
+	}
 	inter := n.inter
-	if len(chain) > 1 {
-		inter = n.inter.Clone()
-		for _, c := range chain[1:] {
-			inter.AddCert(c)
+	for _, c := range chain[1:] {
+		// A CA that is in both pools would have its signature on the leaf checked twice.
+		if n.known[sha256.Sum256(c.Raw)] {
+			continue
 		}
+		if inter == n.inter {
+			inter = n.inter.Clone()
+		}
+		inter.AddCert(c)
 	}
 	chains, err := leaf.Verify(x509.VerifyOptions{Roots: n.roots, Intermediates: inter, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
 	if err != nil {
