@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 
 	"holdfast/ocpp"
 	"holdfast/pki"
@@ -114,7 +115,8 @@ func (a *Authority) Handlers() map[string]Handler {
 		subjectTrust:   handle(func(ctx context.Context, _ request, _ none) (any, error) { return a.Trust(ctx) }),
 		subjectTickets: handle(func(ctx context.Context, _ request, _ none) (any, error) { return a.TicketKeys(ctx) }),
 		subjectServer: handle(func(ctx context.Context, r request, _ none) (any, error) {
-			return a.ServerCertificate(ctx, r.By, r.Text, r.Names)
+			// Who asks is what a gateway says of itself: nobody else's name.
+			return a.ServerCertificate(ctx, "gateway "+strings.TrimPrefix(r.By, "gateway "), r.Text, r.Names)
 		}),
 		subjectAdd: handle(func(ctx context.Context, r request, n NewStation) (any, error) { return a.AddStation(ctx, r.By, n) }),
 		subjectGet: handle(func(ctx context.Context, r request, _ none) (any, error) { return a.Station(ctx, r.Station) }),

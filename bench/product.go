@@ -33,6 +33,8 @@ type holdfast struct {
 	stations   string // address of the mutual-TLS port
 	admin      string // address of the process that serves it
 	ca         string // file
+
+	credentials string // file with which a gateway joins the bus
 }
 
 // holdfastConfig says how to start it.
@@ -54,7 +56,8 @@ func startHoldfast(cfg holdfastConfig) (h *holdfast, err error) {
 	if err != nil {
 		return nil, err
 	}
-	h = &holdfast{bin: cfg.bin, nats: ports[4], api: "http://" + ports[0], stations: ports[1], admin: ports[3], ca: filepath.Join(cfg.data, "ca.crt")}
+	h = &holdfast{bin: cfg.bin, nats: ports[4], api: "http://" + ports[0], stations: ports[1], admin: ports[3], ca: filepath.Join(cfg.data, "ca.crt"),
+		credentials: filepath.Join(cfg.data, "nats-credentials", "gateway.creds")}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, h.stop())
@@ -90,7 +93,7 @@ func startHoldfast(cfg holdfastConfig) (h *holdfast, err error) {
 // startGateway starts a gateway process on the bus of h and waits until it is
 // ready. Env is added to its environment.
 func (h *holdfast) startGateway(id, admin string, env []string, args ...string) (*process, error) {
-	args = append([]string{"gateway", "--nats", "nats://" + h.nats, "--gateway-id", id, "--log-level", "warn", "--listen-admin", admin}, args...)
+	args = append([]string{"gateway", "--nats", "nats://" + h.nats, "--nats-credentials", h.credentials, "--gateway-id", id, "--log-level", "warn", "--listen-admin", admin}, args...)
 	p, err := startAs("holdfast gateway "+id, nil, env, h.bin, args...)
 	if err != nil {
 		return nil, err

@@ -2,9 +2,12 @@ package bus
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -13,6 +16,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nkeys"
 )
 
 // Config says which NATS to use.
@@ -20,13 +24,27 @@ type Config struct {
 	// URL of an external NATS, nats://user:password@host:4222; several with
 	// commas. Empty: a server is embedded in this process.
 	URL string
-	// Credentials is the path of a NATS credentials file for an external server. Optional.
+	// Role says what this process is: its answers arrive where only its role may
+	// listen. Empty means RoleAll.
+	Role Role
+	// Credentials is the path of a credentials file for an external server: one
+	// of MakeCredentials, or a NATS .creds file with a JWT. Optional.
 	Credentials string
+	// CA is the path of PEM certificates that an external server's certificate
+	// must be of. Empty: those of the system.
+	CA string
+	// Open accepts an external server that lets anybody in although it is not on
+	// this machine.
+	Open bool
 	// Dir is where the embedded server keeps its streams. Required without URL.
 	Dir string
 	// Listen is an address on which the embedded server accepts other processes,
-	// such as 127.0.0.1:4222. Empty: it listens nowhere.
+	// such as 127.0.0.1:4222, over TLS and with credentials. Empty: it listens
+	// nowhere.
 	Listen string
+	// CredentialsDir is where the credentials for that are kept, and made if they
+	// are missing. Required with Listen.
+	CredentialsDir string
 	// Name of this process in NATS's own monitoring.
 	Name string
 	// Logger for connection changes. Required.
@@ -49,8 +67,12 @@ const maxDown = 8192
 // Open connects, within ten seconds or until ctx ends.
 func Open(ctx context.Context, cfg Config) (*Bus, error) {
 	b := &Bus{log: cfg.Logger, down: make(chan *nats.Msg, maxDown)}
+	if cfg.Role == "" {
+		cfg.Role = RoleAll
+	}
 	options := []nats.Option{
 		nats.Name(cfg.Name),
+		nats.CustomInboxPrefix(cfg.Role.inbox()),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(250 * time.Millisecond),
 		nats.ReconnectJitter(250*time.Millisecond, time.Second),
@@ -74,20 +96,36 @@ func Open(ctx context.Context, cfg Config) (*Bus, error) {
 	}
 	target := cfg.URL
 	if target == "" {
-		if err := b.embed(cfg); err != nil {
+		own, err := b.embed(cfg)
+		if err != nil {
 			return nil, err
 		}
 		options = append(options, nats.InProcessServer(b.embedded))
+		options = append(options, own...)
 	}
 	if cfg.Credentials != "" {
-		options = append(options, nats.UserCredentials(cfg.Credentials))
+		more, err := clientOptions(cfg.Credentials)
+		if err != nil {
+			b.Close()
+			return nil, err
+		}
+		options = append(options, more...)
+	}
+	if cfg.CA != "" {
+		options = append(options, nats.RootCAs(cfg.CA))
 	}
 	nc, err := nats.Connect(target, options...)
 	if err != nil {
 		b.Close()
-		return nil, fmt.Errorf("connect to NATS at %s: %w (is it running, is --nats right?)", redact(target), err)
+		return nil, fmt.Errorf("connect to NATS at %s: %w (%s)", redact(target), err, mend(err))
 	}
 	b.nc = nc
+	if cfg.URL != "" && !cfg.Open {
+		if err := b.checkClosed(redact(target)); err != nil {
+			b.Close()
+			return nil, err
+		}
+	}
 	if b.js, err = jetstream.New(nc); err != nil {
 		b.Close()
 		return nil, fmt.Errorf("jetstream: %w", err)
@@ -95,33 +133,104 @@ func Open(ctx context.Context, cfg Config) (*Bus, error) {
 	return b, nil
 }
 
-func (b *Bus) embed(cfg Config) error {
+// mend says what can be done about a server that does not let us in.
+func mend(err error) string {
+	switch {
+	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired):
+		return "it knows no such credentials: give this role's file with --nats-credentials, and have the server include the authorization.conf made with it"
+	case strings.Contains(err.Error(), "x509"), errors.Is(err, nats.ErrSecureConnRequired):
+		return "its certificate is not trusted: --nats-ca names the CA"
+	}
+	return "is it running, is --nats right?"
+}
+
+// checkClosed refuses a server on another machine that lets anybody in: who
+// reaches it could decide who may connect, and issue certificates.
+func (b *Bus) checkClosed(target string) error {
+	if b.nc.AuthRequired() {
+		if host, _, err := net.SplitHostPort(b.nc.ConnectedAddr()); err == nil && !loopback(host) && !b.nc.TLSRequired() {
+			b.log.Warn("NATS is spoken to without TLS: passwords of stations cross the network in clear text", "server", target)
+		}
+		return nil
+	}
+	if host, _, err := net.SplitHostPort(b.nc.ConnectedAddr()); err == nil && loopback(host) {
+		return nil
+	}
+	return fmt.Errorf("NATS at %s lets anybody in: give it credentials (holdfast nats credentials makes them), or accept that with --nats-open", target)
+}
+
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}
+
+// embed starts a server in this process and returns how this process connects to it.
+func (b *Bus) embed(cfg Config) ([]nats.Option, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return fmt.Errorf("directory of the embedded NATS: %w", err)
+		return nil, fmt.Errorf("directory of the embedded NATS: %w", err)
 	}
 	o := &server.Options{
 		ServerName: "holdfast", DontListen: true, NoSigs: true, NoLog: true,
 		JetStream: true, StoreDir: cfg.Dir,
 		MaxPayload: 4 << 20, MaxPending: 256 << 20,
 	}
+	var own []nats.Option
 	if cfg.Listen != "" {
-		host, port, err := splitHostPort(cfg.Listen)
-		if err != nil {
-			return fmt.Errorf("--listen-nats %q: %w", cfg.Listen, err)
+		var err error
+		if own, err = listenTo(o, cfg); err != nil {
+			return nil, err
 		}
-		o.DontListen, o.Host, o.Port = false, host, port
 	}
 	ns, err := server.NewServer(o)
 	if err != nil {
-		return fmt.Errorf("embedded NATS: %w", err)
+		return nil, fmt.Errorf("embedded NATS: %w", err)
 	}
 	b.embedded = ns
 	ns.Start()
 	if !ns.ReadyForConnections(20 * time.Second) {
 		ns.Shutdown()
-		return fmt.Errorf("embedded NATS in %s does not start: is another process using that directory%s?", cfg.Dir, orPort(cfg.Listen))
+		return nil, fmt.Errorf("embedded NATS in %s does not start: is another process using that directory%s?", cfg.Dir, orPort(cfg.Listen))
 	}
-	return nil
+	return own, nil
+}
+
+// listenTo has an embedded server accept other processes: over TLS, and only
+// those who have credentials of the directory. The roles get theirs at the first
+// start.
+func listenTo(o *server.Options, cfg Config) ([]nats.Option, error) {
+	host, port, err := splitHostPort(cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("--listen-nats %q: %w", cfg.Listen, err)
+	}
+	o.DontListen, o.Host, o.Port = false, host, port
+	pair, err := ensureServer(cfg.CredentialsDir)
+	if err != nil {
+		return nil, err
+	}
+	o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}}
+	for _, role := range []Role{RoleGateway, RoleAuthority, RoleCSMS} {
+		if err := MakeCredentials(cfg.CredentialsDir, string(role), role); err != nil {
+			return nil, err
+		}
+	}
+	users, err := Users(cfg.CredentialsDir)
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range users {
+		o.Nkeys = append(o.Nkeys, &server.NkeyUser{Nkey: u.Key, Permissions: u.Role.permissions().natsPermissions()})
+	}
+	// This process itself, for as long as it lives.
+	key, err := nkeys.CreateUser()
+	if err != nil {
+		return nil, fmt.Errorf("embedded NATS: %w", err)
+	}
+	public, err := key.PublicKey()
+	if err != nil {
+		return nil, fmt.Errorf("embedded NATS: %w", err)
+	}
+	o.Nkeys = append(o.Nkeys, &server.NkeyUser{Nkey: public})
+	return []nats.Option{nats.Nkey(public, key.Sign)}, nil
 }
 
 func orPort(listen string) string {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -21,12 +22,13 @@ func TestGatewayDies(t *testing.T) {
 	}
 	address := l.Addr().String()
 	l.Close()
-	csms, err := Open(t.Context(), Config{Dir: t.TempDir(), Listen: address, Logger: slog.New(slog.DiscardHandler)})
+	dir := t.TempDir()
+	csms, err := Open(t.Context(), Config{Dir: t.TempDir(), Listen: address, CredentialsDir: dir, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(csms.Close)
-	gateway, err := Open(t.Context(), Config{URL: "nats://" + address, Logger: slog.New(slog.DiscardHandler)})
+	gateway, err := Open(t.Context(), Config{URL: "nats://" + address, Role: RoleGateway, Credentials: filepath.Join(dir, "gateway.creds"), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

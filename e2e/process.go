@@ -289,18 +289,3 @@ lines:
 	}
 	return sum
 }
-
-// NATS starts an external NATS server, as an operator would, and returns its URL.
-func NATS(t testing.TB) (*Process, string) {
-	t.Helper()
-	port, dir := FreePort(t), t.TempDir()
-	p := Start(t, Build(t, "github.com/nats-io/nats-server/v2"), "-a", "127.0.0.1", "-p", port, "-js", "-sd", dir)
-	Await(t, "NATS", 20*time.Second, func() bool {
-		c, err := net.Dial("tcp", "127.0.0.1:"+port)
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
-	})
-	return p, "nats://127.0.0.1:" + port
-}

@@ -14,7 +14,7 @@ type allCommand struct {
 	authorityFlags
 	csmsFlags
 	gatewayFlags
-	ListenNATS string `name:"listen-nats" help:"Address on which the embedded NATS accepts other processes. It has no authentication: loopback or a network of its own." placeholder:"ADDR"`
+	ListenNATS string `name:"listen-nats" help:"Address on which the embedded NATS accepts other processes, over TLS and with the credentials in DATA/nats-credentials." placeholder:"ADDR"`
 	Demo       int    `help:"Simulate this many stations that charge, half TLS, half mutual TLS." placeholder:"N"`
 }
 
@@ -37,10 +37,9 @@ func (c *allCommand) Run(e *env) error {
 	p := newProcess(e)
 	err := c.databaseFlags.prepare()
 	if err == nil {
-		err = p.openBus(bus.Config{
-			URL: c.NATS, Credentials: c.NATSCredentials, Name: "holdfast all",
-			Dir: filepath.Join(c.Data, "nats"), Listen: c.ListenNATS,
-		})
+		cfg := c.busFlags.config(bus.RoleAll)
+		cfg.Dir, cfg.Listen, cfg.CredentialsDir = filepath.Join(c.Data, "nats"), c.ListenNATS, filepath.Join(c.Data, "nats-credentials")
+		err = p.openBus(cfg)
 	}
 	if err == nil {
 		err = p.startAdmin(c.ListenAdmin)

@@ -30,7 +30,7 @@ func (c *authorityCommand) Run(e *env) error {
 		return &usageError{"holdfast authority: --nats is required (or run every role with holdfast all)"}
 	}
 	p := newProcess(e)
-	err := p.openBus(bus.Config{URL: c.NATS, Credentials: c.NATSCredentials, Name: "holdfast authority"})
+	err := p.openBus(c.busFlags.config(bus.RoleAuthority))
 	if err == nil {
 		err = p.startAdmin(c.ListenAdmin)
 	}

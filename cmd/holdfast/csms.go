@@ -43,7 +43,7 @@ func (c *csmsCommand) Run(e *env) error {
 		return &usageError{"holdfast csms: --nats is required (or run every role with holdfast all)"}
 	}
 	p := newProcess(e)
-	err := p.openBus(bus.Config{URL: c.NATS, Credentials: c.NATSCredentials, Name: "holdfast csms"})
+	err := p.openBus(c.busFlags.config(bus.RoleCSMS))
 	if err == nil {
 		err = p.startAdmin(c.ListenAdmin)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"holdfast/bus"
 	"holdfast/gateway"
 	"holdfast/ocpp"
 	"holdfast/ws"
@@ -17,7 +18,14 @@ import (
 // busFlags name the NATS that the roles talk over.
 type busFlags struct {
 	NATS            string `name:"nats" help:"External NATS, nats://user:password@host:4222; several with commas." placeholder:"URL"`
-	NATSCredentials string `name:"nats-credentials" help:"NATS credentials file." type:"path" placeholder:"FILE"`
+	NATSCredentials string `name:"nats-credentials" help:"This role's credentials for it (holdfast nats credentials), or a NATS .creds file." type:"path" placeholder:"FILE"`
+	NATSCA          string `name:"nats-ca" help:"PEM file with the CA of its certificate. Default: the system's." type:"path" placeholder:"FILE"`
+	NATSOpen        bool   `name:"nats-open" help:"Accept a NATS on another machine that lets anybody in."`
+}
+
+// config is the bus of a role.
+func (f *busFlags) config(role bus.Role) bus.Config {
+	return bus.Config{URL: f.NATS, Credentials: f.NATSCredentials, CA: f.NATSCA, Open: f.NATSOpen, Name: "holdfast " + string(role), Role: role}
 }
 
 // adminFlags are of every role.

@@ -25,7 +25,7 @@ func (c *gatewayCommand) Run(e *env) error {
 		return err
 	}
 	p := newProcess(e)
-	err := p.openBus(bus.Config{URL: c.NATS, Credentials: c.NATSCredentials, Name: "holdfast gateway"})
+	err := p.openBus(c.busFlags.config(bus.RoleGateway))
 	if err == nil {
 		err = p.startAdmin(c.ListenAdmin)
 	}

@@ -44,6 +44,7 @@ type CLI struct {
 	Cert    certCommands    `cmd:"" help:"List, revoke and sign certificates."`
 	Call    callCommand     `cmd:"" help:"Send one OCPP CALL to a station and print its answer."`
 	Token   tokenCommands   `cmd:"" help:"Make and revoke tokens of the operator API."`
+	NATS    natsCommands    `cmd:"" name:"nats" help:"Secure the NATS that the roles talk over."`
 
 	Fleet fleetCommands `cmd:"" help:"Simulate charging stations."`
 	Debug debugCommands `cmd:"" help:"Tools for tests from outside."`

@@ -55,13 +55,22 @@ func newSite(t *testing.T, database *storetest.Server) *site {
 		s.gateways[i] = s.node("gateway", "--gateway-id", id, "--call-time", callTimeout.String(), "--drain-time", "3s", "tls", "mtls", "admin")
 	}
 	s.awaitReady(s.nodes()...)
+	t.Cleanup(func() { // what a role may do on the bus is listed in bus/role.go
+		for _, n := range s.nodes() {
+			for line := range strings.Lines(n.Tail(8 << 20)) {
+				if strings.Contains(strings.ToLower(line), "permissions violation") {
+					t.Errorf("%s: %s", n.Args[0], line)
+				}
+			}
+		}
+	})
 	return s
 }
 
 // node starts a role. What is no flag names a port.
 func (s *site) node(role string, args ...string) *e2e.Node {
 	n := e2e.Ports(s.t, s.t.TempDir())
-	n.Args = []string{role, "--nats", s.broker.URL}
+	n.Args = append([]string{role}, s.broker.Args(role)...)
 	if role != "gateway" {
 		n.Args = append(n.Args, "--data", n.Data)
 	}

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -16,7 +17,7 @@ func TestFault05SameIdentityTwice(t *testing.T) {
 	bus := "127.0.0.1:" + e2e.FreePort(t)
 	n := all(t, "--listen-nats", bus)
 	other := e2e.Ports(t, n.Data)
-	other.Args = append([]string{"gateway", "--nats", "nats://" + bus, "--gateway-id", "other", "--plain", "--drain-time", "1s"}, other.ListenArgs("admin", "plain", "tls", "mtls")...)
+	other.Args = append([]string{"gateway", "--nats", "nats://" + bus, "--nats-credentials", filepath.Join(n.Data, "nats-credentials", "gateway.creds"), "--gateway-id", "other", "--plain", "--drain-time", "1s"}, other.ListenArgs("admin", "plain", "tls", "mtls")...)
 	other.Restart()
 	other.AwaitReady()
 
