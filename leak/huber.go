@@ -59,13 +59,18 @@ func HuberRatio(dx, dy []float64, prior Ratio) Ratio {
 		}
 		b = next
 	}
-	se := scale / math.Sqrt(sxx)
-	if math.IsInf(prior.SE, 1) {
-		return Ratio{b, se}
+	return combine(Ratio{b, scale / math.Sqrt(sxx)}, prior)
+}
+
+// combine weighs two estimates of the same ratio by the inverse of their
+// variances.
+func combine(a, b Ratio) Ratio {
+	switch {
+	case math.IsInf(b.SE, 1) || a.SE == 0:
+		return a
+	case math.IsInf(a.SE, 1) || b.SE == 0:
+		return b
 	}
-	if se == 0 {
-		return Ratio{b, 0}
-	}
-	wd, wp := 1/(se*se), 1/(prior.SE*prior.SE)
-	return Ratio{(wd*b + wp*prior.Value) / (wd + wp), math.Sqrt(1 / (wd + wp))}
+	wa, wb := 1/(a.SE*a.SE), 1/(b.SE*b.SE)
+	return Ratio{(wa*a.Value + wb*b.Value) / (wa + wb), math.Sqrt(1 / (wa + wb))}
 }

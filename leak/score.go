@@ -1,0 +1,231 @@
+package leak
+
+import (
+	"context"
+	"runtime"
+	"sync"
+)
+
+// Confusion counts what a detector said of runs whose truth is known.
+type Confusion struct {
+	TruePositive  int `json:"true_positive"`
+	FalsePositive int `json:"false_positive"`
+	TrueNegative  int `json:"true_negative"`
+	FalseNegative int `json:"false_negative"`
+}
+
+// Add counts one run.
+func (c *Confusion) Add(leaks, alarmed bool) {
+	switch {
+	case leaks && alarmed:
+		c.TruePositive++
+	case leaks:
+		c.FalseNegative++
+	case alarmed:
+		c.FalsePositive++
+	default:
+		c.TrueNegative++
+	}
+}
+
+// Precision is the share of alarms that are right; 0 without alarms.
+func (c Confusion) Precision() float64 { return ratio(c.TruePositive, c.TruePositive+c.FalsePositive) }
+
+// Recall is the share of leaks that are found; 0 without leaks.
+func (c Confusion) Recall() float64 { return ratio(c.TruePositive, c.TruePositive+c.FalseNegative) }
+
+// F1 is the harmonic mean of precision and recall.
+func (c Confusion) F1() float64 {
+	return ratio(2*c.TruePositive, 2*c.TruePositive+c.FalsePositive+c.FalseNegative)
+}
+
+func ratio(a, b int) float64 {
+	if b == 0 {
+		return 0
+	}
+	return float64(a) / float64(b)
+}
+
+// SyntheticConfig says how much RunSynthetic simulates.
+type SyntheticConfig struct {
+	Seeds int     // series per case
+	First uint64  // first seed: others give series that nobody has seen
+	Hours int     // length of a series; zero means 96
+	Noise float64 // times the usual; zero means 1
+	Rates []float64
+}
+
+// SyntheticReport is what the detector and others made of simulated series.
+type SyntheticReport struct {
+	Hours    int             `json:"hours"`
+	Healthy  []HealthyCase   `json:"healthy"`
+	Leaking  []LeakingCase   `json:"leaking"`
+	Detector Confusion       `json:"detector"`
+	RawMK    Confusion       `json:"raw_mann_kendall"`
+	OLS      Confusion       `json:"ols"`
+	BlockMK  Confusion       `json:"block_mann_kendall"`
+	PodDays  float64         `json:"pod_days"` // of healthy series
+	Alarms   int             `json:"false_alarms"`
+	ClassHit int             `json:"class_right"` // of the leaks that were found
+	Interval map[Class][]int `json:"interval"`    // per class: slopes inside of their interval, found
+}
+
+// HealthyCase is one scenario without a leak.
+type HealthyCase struct {
+	Scenario Scenario `json:"scenario"`
+	Runs     int      `json:"runs"`
+	Alarms   int      `json:"alarms"`
+	RawMK    int      `json:"raw_mann_kendall"`
+	OLS      int      `json:"ols"`
+	BlockMK  int      `json:"block_mann_kendall"`
+}
+
+// LeakingCase is one class at one rate.
+type LeakingCase struct {
+	Class  Class     `json:"class"`
+	Bursty bool      `json:"bursty,omitempty"`
+	Rate   float64   `json:"percent_per_hour"`
+	Runs   int       `json:"runs"`
+	Found  int       `json:"found"`
+	Right  int       `json:"class_right"`
+	Delays []float64 `json:"delays_h"` // after the onset, of those found
+}
+
+// outcome of one series.
+type outcome struct {
+	verdict            *Verdict
+	raw, ols, block    bool
+	hoursAfter, actual float64 // delay; true slope of the class in bytes per day
+}
+
+// simulate runs one series through all detectors.
+func simulate(c Synthetic, hours int) outcome {
+	var o outcome
+	var naive Naive
+	d := NewDetector(DetectorConfig{Process: "synthetic"})
+	skip := skipBlocks
+	c.Run(hours, func(s Sample) bool {
+		verdicts, block := d.Add(s)
+		for _, v := range verdicts {
+			if v.State.Leak() && o.verdict == nil {
+				o.verdict = &v
+				o.hoursAfter = v.Time.Sub(d.cfg.Start).Hours()
+				if c.Leak != nil {
+					o.hoursAfter -= c.Leak.Onset
+				}
+			}
+		}
+		if block != nil {
+			if skip > 0 {
+				skip--
+				return true
+			}
+			raw, ols, blocks := naive.Add(*block)
+			o.raw, o.ols, o.block = o.raw || raw, o.ols || ols, o.block || blocks
+		}
+		return true
+	})
+	return o
+}
+
+// RunSynthetic simulates healthy and leaking pods and returns how the detector
+// and three others did. It takes all processors, about 0.1 s per series, until
+// done or ctx ends.
+func RunSynthetic(ctx context.Context, cfg SyntheticConfig) (SyntheticReport, error) {
+	if cfg.Hours == 0 {
+		cfg.Hours = 96
+	}
+	if len(cfg.Rates) == 0 {
+		cfg.Rates = []float64{0.05, 0.1, 0.2, 0.5, 1, 2, 5}
+	}
+	type run struct {
+		healthy, leaking int // index of the case, or -1
+		c                Synthetic
+	}
+	rep := SyntheticReport{Hours: cfg.Hours, Interval: make(map[Class][]int)}
+	var runs []run
+	for i, s := range Scenarios() {
+		rep.Healthy = append(rep.Healthy, HealthyCase{Scenario: s, Runs: cfg.Seeds})
+		for k := range cfg.Seeds {
+			runs = append(runs, run{i, -1, Synthetic{Seed: cfg.First + uint64(k), Scenario: s, Noise: cfg.Noise}})
+		}
+	}
+	type leakCase struct {
+		class    Class
+		bursty   bool
+		scenario Scenario
+	}
+	for _, l := range []leakCase{{HeapLive, false, Diurnal}, {HeapLive, true, Diurnal}, {HeapLive, false, Ramp}, {OffHeap, false, Diurnal},
+		{Goroutines, false, Diurnal}, {Sockets, false, Diurnal}, {Metadata, false, Diurnal}, {Files, false, Diurnal}, {Threads, false, Diurnal}, {HeapUnused, false, Diurnal}} {
+		for _, rate := range cfg.Rates {
+			rep.Leaking = append(rep.Leaking, LeakingCase{Class: l.class, Bursty: l.bursty, Rate: rate, Runs: cfg.Seeds})
+			for k := range cfg.Seeds {
+				seed := cfg.First + uint64(k)
+				onset := 1 + 29*float64(seed%31)/31
+				runs = append(runs, run{-1, len(rep.Leaking) - 1, Synthetic{Seed: seed, Scenario: l.scenario, Noise: cfg.Noise,
+					Leak: &SyntheticLeak{Class: l.class, Rate: rate, Onset: onset, Bursty: l.bursty}}})
+			}
+		}
+	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	next := 0
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for {
+				mu.Lock()
+				if next == len(runs) || ctx.Err() != nil {
+					mu.Unlock()
+					return
+				}
+				r := runs[next]
+				next++
+				mu.Unlock()
+				o := simulate(r.c, cfg.Hours)
+				mu.Lock()
+				rep.count(r.healthy, r.leaking, o)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return rep, ctx.Err()
+}
+
+// count adds one outcome.
+func (rep *SyntheticReport) count(healthy, leaking int, o outcome) {
+	leaks := leaking >= 0
+	rep.Detector.Add(leaks, o.verdict != nil)
+	rep.RawMK.Add(leaks, o.raw)
+	rep.OLS.Add(leaks, o.ols)
+	rep.BlockMK.Add(leaks, o.block)
+	if !leaks {
+		h := &rep.Healthy[healthy]
+		rep.PodDays += float64(rep.Hours) / 24
+		if o.verdict != nil {
+			h.Alarms++
+			rep.Alarms++
+		}
+		h.RawMK += btoi(o.raw)
+		h.OLS += btoi(o.ols)
+		h.BlockMK += btoi(o.block)
+		return
+	}
+	l := &rep.Leaking[leaking]
+	if o.verdict == nil {
+		return
+	}
+	l.Found++
+	l.Delays = append(l.Delays, o.hoursAfter)
+	if o.verdict.Class == l.Class {
+		l.Right++
+		rep.ClassHit++
+	}
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,34 @@
+package leak
+
+import (
+	"testing"
+)
+
+// The long table is `holdfast leak bench --synthetic`; this one keeps the
+// detector from getting worse.
+func TestSyntheticSeries(t *testing.T) {
+	cfg := SyntheticConfig{Seeds: 2, First: 1, Rates: []float64{0.2, 1}}
+	if raceEnabled {
+		cfg = SyntheticConfig{Seeds: 1, First: 2, Rates: []float64{0.5}}
+	}
+	rep, err := RunSynthetic(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range rep.Healthy {
+		t.Logf("%-28s alarms %d, raw MK %d, OLS %d, block MK %d of %d", h.Scenario, h.Alarms, h.RawMK, h.OLS, h.BlockMK, h.Runs)
+	}
+	for _, l := range rep.Leaking {
+		t.Logf("%-12s bursty %-5v %.1f %%/h: found %d, class right %d of %d, delays %.0f", l.Class, l.Bursty, l.Rate, l.Found, l.Right, l.Runs, l.Delays)
+	}
+	d := rep.Detector
+	t.Logf("precision %.3f recall %.3f F1 %.3f, class right %d of %d, %d alarms in %.0f pod-days",
+		d.Precision(), d.Recall(), d.F1(), rep.ClassHit, d.TruePositive, rep.Alarms, rep.PodDays)
+	t.Logf("raw MK F1 %.3f, OLS F1 %.3f, block MK F1 %.3f", rep.RawMK.F1(), rep.OLS.F1(), rep.BlockMK.F1())
+	if d.Precision() < 0.97 || d.Recall() < 0.95 {
+		t.Errorf("precision %.3f, recall %.3f", d.Precision(), d.Recall())
+	}
+	if best := max(rep.RawMK.F1(), rep.OLS.F1(), rep.BlockMK.F1()); d.F1() < best+0.05 {
+		t.Errorf("F1 %.3f, another detector has %.3f", d.F1(), best)
+	}
+}
