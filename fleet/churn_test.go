@@ -39,3 +39,14 @@ func TestChurn(t *testing.T) {
 	}
 	eventually(t, "nothing left", func() bool { return runtime.NumGoroutine() <= goroutines && openFiles(t) <= files })
 }
+
+func TestFaultNames(t *testing.T) {
+	for _, f := range Faults() {
+		if got, ok := FaultByName(f.String()); !ok || got != f || f.About() == "" || f.Connecting() && f.Quirk() {
+			t.Errorf("fault %d: %s, %q", f, f, f.About())
+		}
+	}
+	if _, ok := FaultByName("none"); ok || NoFault.Connecting() || NoFault.Quirk() {
+		t.Error("no fault is one")
+	}
+}
