@@ -138,6 +138,7 @@ func (a *API) registerAll() {
 	a.registerAudit()
 	a.registerTokens()
 	a.registerEvents()
+	a.registerVerdicts()
 }
 
 // ServeHTTP serves everything below /api/.

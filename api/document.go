@@ -39,6 +39,7 @@ func humaConfig(version string) huma.Config {
 				{Name: tagCertificates, Description: "Certificates and the CAs that are trusted."},
 				{Name: tagAccess, Description: "Tokens of this interface, and the audit record."},
 				{Name: tagEvents, Description: "What happens, as it happens."},
+				{Name: tagMemory, Description: "What leaks."},
 			},
 		},
 		Formats:                      map[string]huma.Format{jsonType: huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
@@ -56,6 +57,7 @@ const (
 	tagCertificates = "certificates"
 	tagAccess       = "access"
 	tagEvents       = "events"
+	tagMemory       = "memory"
 )
 
 // maxDetails is how many details of a problem are told.

@@ -26,7 +26,7 @@ var roles = map[string]api.Role{
 	"list-id-tokens": "read", "get-id-token": "read", "put-id-token": "operate", "remove-id-token": "operate",
 	"list-certificates": "read", "get-certificate": "read", "revoke-certificate": "admin", "list-cas": "read", "import-ca": "admin", "remove-ca": "admin",
 	"list-audit": "read", "get-caller": "read", "list-tokens": "admin", "add-token": "admin", "get-token": "admin", "revoke-token": "admin",
-	"follow-events": "read",
+	"follow-events": "read", "list-verdicts": "read",
 }
 
 // Every operation of the OpenAPI document, with no token, a wrong one, and one of each role.

@@ -39,13 +39,14 @@ var permissionsOf = map[Role]permissions{
 			"up.>",
 			"authority.admit", "authority.note", "authority.trust", "authority.tickets", "authority.certificate.server",
 			"event.connected", "event.disconnected", "gateway.present",
+			"leak.block", "leak.verdict",
 			"log.>",
 		},
 		subscribe: []string{"down.*", "event.connected", "change.>", "gateway.report", "gateway.disconnect"},
 	},
 	// An authority only answers, and tells what changed.
 	RoleAuthority: {
-		publish:   []string{"change.>"},
+		publish:   []string{"change.>", "leak.block", "leak.verdict"},
 		subscribe: []string{"authority.>"},
 	},
 	// The csms serves operators, so it may ask the authority for everything that
@@ -53,13 +54,14 @@ var permissionsOf = map[Role]permissions{
 	RoleCSMS: {
 		publish: []string{
 			"down.*", "authority.>", "gateway.report", "gateway.disconnect", "live.>",
+			"leak.block", "leak.verdict",
 			"$JS.API.INFO",
 			"$JS.API.STREAM.INFO." + logStream, "$JS.API.STREAM.CREATE." + logStream, "$JS.API.STREAM.UPDATE." + logStream,
 			"$JS.API.CONSUMER.CREATE." + logStream, "$JS.API.CONSUMER.CREATE." + logStream + ".>",
 			"$JS.API.CONSUMER.INFO." + logStream + ".*", "$JS.API.CONSUMER.DELETE." + logStream + ".*",
 			"$JS.API.CONSUMER.MSG.NEXT." + logStream + ".*", "$JS.ACK." + logStream + ".>",
 		},
-		subscribe: []string{"up.>", "event.*", "gateway.present", "live.>"},
+		subscribe: []string{"up.>", "event.*", "gateway.present", "live.>", "leak.*"},
 	},
 	RoleAll: {publish: []string{">"}, subscribe: []string{">"}},
 }

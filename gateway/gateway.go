@@ -197,6 +197,12 @@ func (g *Gateway) Len() int { return int(g.metrics.open.Load()) }
 // Changes counts the stations that were registered or let go of since the start.
 func (g *Gateway) Changes() int64 { return g.metrics.changes.Load() }
 
+// Established counts the connections of a security profile that were admitted
+// and registered since the start.
+func (g *Gateway) Established(profile ocpp.SecurityProfile) int64 {
+	return g.metrics.established[profile].Load()
+}
+
 // Profiles counts the stations by security profile.
 func (g *Gateway) Profiles() map[string]int {
 	g.mu.Lock()

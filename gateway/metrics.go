@@ -12,7 +12,8 @@ import (
 // metrics of the gateway. Labels come from closed lists; none is a station's identity.
 type metrics struct {
 	open        atomic.Int64
-	changes     atomic.Int64 // opened and closed
+	changes     atomic.Int64                       // opened and closed
+	established [ocpp.ProfileMTLS + 1]atomic.Int64 // since the start, by security profile
 	connections *prometheus.GaugeVec
 	upgrades    *prometheus.CounterVec
 	rejections  *prometheus.CounterVec
@@ -57,6 +58,7 @@ func newMetrics() *metrics {
 func (m *metrics) opened(c *conn) {
 	m.open.Add(1)
 	m.changes.Add(1)
+	m.established[c.profile].Add(1)
 	m.connections.WithLabelValues(c.profile.Label(), string(c.version.version())).Inc()
 }
 

@@ -98,15 +98,15 @@ type DetectorConfig struct {
 // priors are bytes (or things) per connection of a gateway, docs/memory.md, with
 // a tolerance for the mix of stations. A descriptor per connection is certain.
 var priors = map[Class]Ratio{
-	HeapLive:   {3700, 1000},
-	HeapUnused: {400, 400},
-	Metadata:   {200, 200},
-	OffHeap:    {100, 200},
-	Sockets:    {0, 300},
-	Goroutines: {0, 0.001}, // an idle connection has none; one CALL in flight has one
-	Threads:    {0, 0.001},
-	Files:      {1, 0.001},
-	Retained:   {0, 0},
+	HeapLive:      {3700, 1000},
+	HeapUnused:    {400, 400},
+	Metadata:      {200, 200},
+	OffHeap:       {100, 200},
+	SocketBuffers: {0, 300},
+	Goroutines:    {0, 0.001}, // an idle connection has none; one CALL in flight has one
+	Threads:       {0, 0.001},
+	Files:         {1, 0.001},
+	Retained:      {0, 0},
 }
 
 // Detector watches one process. It is not safe for concurrent use. It holds

@@ -156,7 +156,7 @@ func RunSynthetic(ctx context.Context, cfg SyntheticConfig) (SyntheticReport, er
 		scenario Scenario
 	}
 	for _, l := range []leakCase{{HeapLive, false, Diurnal}, {HeapLive, true, Diurnal}, {HeapLive, false, Ramp}, {OffHeap, false, Diurnal},
-		{Goroutines, false, Diurnal}, {Sockets, false, Diurnal}, {Metadata, false, Diurnal}, {Files, false, Diurnal}, {Threads, false, Diurnal}, {HeapUnused, false, Diurnal}} {
+		{Goroutines, false, Diurnal}, {SocketBuffers, false, Diurnal}, {Metadata, false, Diurnal}, {Files, false, Diurnal}, {Threads, false, Diurnal}, {HeapUnused, false, Diurnal}} {
 		for _, rate := range cfg.Rates {
 			rep.Leaking = append(rep.Leaking, LeakingCase{Class: l.class, Bursty: l.bursty, Rate: rate, Runs: cfg.Seeds})
 			for k := range cfg.Seeds {

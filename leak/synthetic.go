@@ -178,7 +178,7 @@ func (c Synthetic) Run(hours int, f func(Sample) bool) {
 				meta += 0
 			case OffHeap:
 				offHeap += leaked
-			case Sockets:
+			case SocketBuffers:
 				sockets += leaked
 			case Goroutines:
 				live += leaked / 2

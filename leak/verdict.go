@@ -159,7 +159,7 @@ func hourly(r []float64) (x, y []float64) {
 func (v Verdict) String() string {
 	var b strings.Builder
 	if v.State == OK {
-		fmt.Fprintf(&b, "%s: %s no longer grows, %s kept", v.Process, v.Class, v.Class.amount(v.Kept))
+		fmt.Fprintf(&b, "%s: %s no longer grows, %s kept", v.Process, v.Class, v.Class.Amount(v.Kept))
 		return b.String()
 	}
 	fmt.Fprintf(&b, "%s: %s leaks", v.Process, v.Class)
@@ -175,9 +175,9 @@ func (v Verdict) String() string {
 		return b.String()
 	}
 	f := v.Forecast
-	fmt.Fprintf(&b, ", %s a day (%s to %s)", v.Class.amount(f.PerDay.Value), v.Class.amount(f.PerDay.Low), v.Class.amount(f.PerDay.High))
+	fmt.Fprintf(&b, ", %s a day (%s to %s)", v.Class.Amount(f.PerDay.Value), v.Class.Amount(f.PerDay.Low), v.Class.Amount(f.PerDay.High))
 	if f.PerReconnect.Value > 0 {
-		fmt.Fprintf(&b, ", %s per new connection", v.Class.amount(f.PerReconnect.Value))
+		fmt.Fprintf(&b, ", %s per new connection", v.Class.Amount(f.PerReconnect.Value))
 	}
 	if f.HoursToLimit.Value > 0 {
 		fmt.Fprintf(&b, ", memory limit in %s", hours(f.HoursToLimit.Value))
@@ -195,8 +195,8 @@ func hours(h float64) string {
 	return fmt.Sprintf("%.0f days", h/24)
 }
 
-// amount is a figure of a class for people.
-func (c Class) amount(v float64) string {
+// Amount is a figure of a class for people.
+func (c Class) Amount(v float64) string {
 	if c.Count() {
 		return fmt.Sprintf("%.3g", v)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"holdfast/leak"
 	"holdfast/memory"
 )
 
@@ -24,11 +25,11 @@ import (
 type admin struct {
 	registry *prometheus.Registry
 	account  *memory.Account
-
-	mu      sync.Mutex
-	started bool
-	ready   []func(ctx context.Context) []string // why this process is not ready
-	check   []func() error                       // counts that must agree
+	mu       sync.Mutex
+	started  bool
+	leak     *leak.Monitor                        // nil until it starts
+	ready    []func(ctx context.Context) []string // why this process is not ready
+	check    []func() error                       // counts that must agree
 }
 
 func newAdmin() *admin {
@@ -50,6 +51,13 @@ func (a *admin) askCheck(f func() error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.check = append(a.check, f)
+}
+
+// watch shows what a leak detector says.
+func (a *admin) watch(m *leak.Monitor) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.leak = m
 }
 
 // start says that all parts are there.
@@ -98,6 +106,16 @@ func (a *admin) handler() http.Handler {
 			return
 		}
 		writeJSON(w, http.StatusOK, report)
+	})
+	mux.HandleFunc("GET /debug/leak", func(w http.ResponseWriter, r *http.Request) {
+		a.mu.Lock()
+		m := a.leak
+		a.mu.Unlock()
+		if m == nil {
+			writeJSON(w, http.StatusServiceUnavailable, map[string]any{"error": "starting"})
+			return
+		}
+		writeJSON(w, http.StatusOK, m.Status())
 	})
 	mux.HandleFunc("GET /debug/check", func(w http.ResponseWriter, r *http.Request) {
 		a.mu.Lock()

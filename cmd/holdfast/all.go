@@ -53,6 +53,9 @@ func (c *allCommand) Run(e *env) error {
 	if err == nil {
 		err = p.startGateway(&c.gatewayFlags)
 	}
+	if err == nil {
+		err = p.startLeakDetector(&c.adminFlags, "all", c.GatewayID)
+	}
 	if err == nil && c.Demo > 0 {
 		err = p.startDemo(c.Demo, c.Data, &c.gatewayFlags)
 	}

@@ -37,6 +37,9 @@ func (c *authorityCommand) Run(e *env) error {
 	if err == nil {
 		err = p.startAuthority(&c.databaseFlags, &c.authorityFlags)
 	}
+	if err == nil {
+		err = p.startLeakDetector(&c.adminFlags, "authority", "")
+	}
 	return p.run(err)
 }
 

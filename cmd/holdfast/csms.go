@@ -50,6 +50,9 @@ func (c *csmsCommand) Run(e *env) error {
 	if err == nil {
 		err = p.startCSMS(&c.databaseFlags, &c.csmsFlags)
 	}
+	if err == nil {
+		err = p.startLeakDetector(&c.adminFlags, "csms", "")
+	}
 	return p.run(err)
 }
 
@@ -121,6 +124,7 @@ func (p *process) startCSMS(db *databaseFlags, f *csmsFlags) error {
 		})
 	}, nil)
 	p.services.start("gateways", r.run, nil)
+	p.startVerdicts(st)
 	p.admin.register(core.Collectors())
 	p.admin.askReady(func(ctx context.Context) []string {
 		if err := core.Ready(ctx); err != nil {

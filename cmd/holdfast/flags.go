@@ -30,7 +30,8 @@ func (f *busFlags) config(role bus.Role) bus.Config {
 
 // adminFlags are of every role.
 type adminFlags struct {
-	ListenAdmin string `help:"Address of health, metrics and profiles. It has no authentication: keep it on loopback or in the cluster." default:"127.0.0.1:8801"`
+	ListenAdmin  string `help:"Address of health, metrics and profiles. It has no authentication: keep it on loopback or in the cluster." default:"127.0.0.1:8801"`
+	MemoryTarget int64  `help:"Memory in bytes at which an autoscaler holds a pod, for the forecast of a leak. Default: 80 % of the memory limit." default:"0"`
 }
 
 // databaseFlags name the record.

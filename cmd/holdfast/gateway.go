@@ -32,6 +32,9 @@ func (c *gatewayCommand) Run(e *env) error {
 	if err == nil {
 		err = p.startGateway(&c.gatewayFlags)
 	}
+	if err == nil {
+		err = p.startLeakDetector(&c.adminFlags, "gateway", c.GatewayID)
+	}
 	return p.run(err)
 }
 
@@ -88,6 +91,8 @@ func (p *process) startGateway(f *gatewayFlags) error {
 	if err != nil {
 		return err
 	}
+
+	p.gateway = gw
 
 	// What the gateway hears comes before the stations.
 	p.services.start("gateway", gw.Run, nil)

@@ -47,6 +47,7 @@ type CLI struct {
 	NATS    natsCommands    `cmd:"" name:"nats" help:"Secure the NATS that the roles talk over."`
 
 	Fleet fleetCommands `cmd:"" help:"Simulate charging stations."`
+	Leak  leakCommands  `cmd:"" help:"What leaks memory, and experiments that find out."`
 	Debug debugCommands `cmd:"" help:"Tools for tests from outside."`
 
 	Version versionCommand `cmd:"" help:"Print the version."`

@@ -6,6 +6,7 @@ import (
 
 	"holdfast/bus"
 	"holdfast/csms"
+	"holdfast/gateway"
 )
 
 // process is what the roles of one process share.
@@ -16,7 +17,8 @@ type process struct {
 	services *services
 	admin    *admin
 	bus      *bus.Bus
-	csms     *csms.CSMS // nil in processes without one
+	csms     *csms.CSMS       // nil in processes without one
+	gateway  *gateway.Gateway // nil in processes without one
 }
 
 func newProcess(e *env) *process {
