@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"sync"
@@ -129,10 +130,11 @@ func (c *conn) Opened(w *ws.Conn) {
 }
 
 // Closed is the end of the connection.
-func (c *conn) Closed(_ *ws.Conn, reason ws.CloseReason) {
+func (c *conn) Closed(w *ws.Conn, reason ws.CloseReason) {
 	current := c.g.unregister(c)
 	c.retire()
 	c.g.metrics.close(c.profile, reason)
+	ws.Retire(w, objectStation, c)
 	if c.ws == nil || c.epoch == 0 {
 		return
 	}
@@ -224,7 +226,12 @@ func (c *conn) enqueue(f ocpp.Frame) {
 	c.hint(f)
 	if !c.answering {
 		c.answering = true
-		c.g.running.Go(func() { c.answer(f) })
+		c.g.answering.Add(1)
+		c.g.running.Go(func() {
+			defer c.g.answering.Add(-1)
+			pprof.SetGoroutineLabels(answeringLabels)
+			c.answer(f)
+		})
 		return
 	}
 	q := c.busy()
@@ -236,6 +243,12 @@ func (c *conn) enqueue(f ocpp.Frame) {
 		c.ws.Pause()
 	}
 }
+
+// RoleAnswering is the role of the goroutines that answer a station's CALL, in
+// goroutine profiles (label "role").
+const RoleAnswering = "CALL of a station"
+
+var answeringLabels = pprof.WithLabels(context.Background(), pprof.Labels("role", RoleAnswering))
 
 // answer answers CALLs until none waits.
 func (c *conn) answer(f ocpp.Frame) {

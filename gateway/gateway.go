@@ -87,7 +87,8 @@ type Gateway struct {
 	draining atomic.Bool
 	bus      atomic.Pointer[error] // why stations' CALLs cannot be answered; nil if they can
 
-	running sync.WaitGroup // CALLs being answered
+	running   sync.WaitGroup // CALLs being answered
+	answering atomic.Int64   // their number
 
 	mu    sync.Mutex
 	conns map[string]*conn // by folded identity
@@ -193,6 +194,14 @@ func (g *Gateway) Present() []ocpp.Connected {
 
 // Len counts the stations that are registered.
 func (g *Gateway) Len() int { return int(g.metrics.open.Load()) }
+
+// Goroutines says how many goroutines there should be now of the roles that
+// come and go with stations: what a goroutine profile has under label "role".
+func (g *Gateway) Goroutines() map[string]int {
+	roles := g.ws.Goroutines()
+	roles[RoleAnswering] = int(g.answering.Load())
+	return roles
+}
 
 // Changes counts the stations that were registered or let go of since the start.
 func (g *Gateway) Changes() int64 { return g.metrics.changes.Load() }

@@ -78,5 +78,5 @@ func (m *metrics) close(profile ocpp.SecurityProfile, reason ws.CloseReason) {
 // Collectors are the metrics of the gateway and of its connections.
 func (g *Gateway) Collectors() []prometheus.Collector {
 	m := g.metrics
-	return append([]prometheus.Collector{m.connections, m.upgrades, m.rejections, m.closes, m.bad, m.unanswered, m.paused, m.unlogged}, g.ws.Collectors()...)
+	return append([]prometheus.Collector{m.connections, m.upgrades, m.rejections, m.closes, m.bad, m.unanswered, m.paused, m.unlogged, censusCollector{g}}, g.ws.Collectors()...)
 }

@@ -218,7 +218,7 @@ func TestGoProcess(t *testing.T) {
 			before := sample(t, s)
 			get(t, fmt.Sprintf("http://%s/grow?mb=%d", address, grown/mb))
 			after := sample(t, s)
-			if got := after.Classes[tt.heap] - before.Classes[tt.heap]; !near(got, grown, 8*mb) {
+			if got := after.Classes[tt.heap] - before.Classes[tt.heap]; !near(got, grown, 8*mb) && !(raceEnabled && tt.heap == Anonymous) {
 				t.Errorf("%s grew by %.1f MB, want %d MB", tt.heap, float64(got)/mb, grown/mb)
 			}
 			for _, c := range tt.lacks {

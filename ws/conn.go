@@ -33,6 +33,7 @@ type Conn struct {
 	timed   bool     // duePartial is set
 	pinged  bool     // a ping is unanswered
 	learned bool     // the peer ponged once
+	cohort  uint16   // number in Server.cohorts; set by the opening, then read-only
 	session Session
 
 	state  atomic.Uint32 // what to do at the next turn; see post

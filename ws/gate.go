@@ -3,6 +3,7 @@ package ws
 import (
 	"context"
 	"net"
+	"runtime/pprof"
 	"sync"
 	"time"
 )
@@ -68,6 +69,7 @@ func (g *gate) put(ctx context.Context, a *arrival, full func()) bool {
 
 // serve opens a and then those who wait in line.
 func (g *gate) serve(a *arrival) {
+	pprof.SetGoroutineLabels(openingLabels)
 	for a != nil {
 		g.open(a)
 		a = g.next()

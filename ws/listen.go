@@ -33,6 +33,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, e Endpoint) error {
 	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
 	defer l.Close()
 
+	s.listening(l.Addr())
+
 	ep := &endpoint{Endpoint: e, label: e.Label, seconds: s.metrics.handshakeSeconds.WithLabelValues(e.Label)}
 	pause := time.Duration(0)
 	for {
@@ -52,6 +54,17 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, e Endpoint) error {
 		}
 		s.admit(ctx, conn, ep)
 	}
+}
+
+// listening notes the port of a listener. It stays known: connections outlive
+// their listener.
+func (s *Server) listening(a net.Addr) {
+	s.ports.Lock()
+	defer s.ports.Unlock()
+	if s.ports.known == nil {
+		s.ports.known = make(map[uint16]bool)
+	}
+	s.ports.known[addrPort(a).Port()] = true
 }
 
 // acceptPause waits after an error of accept, longer each time, and returns
@@ -83,6 +96,7 @@ func (s *Server) admit(ctx context.Context, conn net.Conn, ep *endpoint) {
 	s.arriving.Add(1)
 	defer s.arriving.Add(-1)
 	remote := addrPort(conn.RemoteAddr())
+	s.changes.Add(1)
 	if s.accepted.Add(1) > int64(s.cfg.MaxConnections) {
 		s.shed(conn, shedConnections)
 		return

@@ -47,7 +47,9 @@ func (s *Server) opening(a *arrival) {
 	}
 	if !ok {
 		_ = a.conn.Close()
-		s.accepted.Add(-1)
+		o.c.cohort = s.cohorts.of(Cohort{Label: a.ep.label, TLSVersion: o.c.tlsVersion})
+		s.retire(o.c, o.tls)
+		s.released()
 		return
 	}
 	o.park()
@@ -157,6 +159,7 @@ func (o *opener) handshake() bool {
 		if o.ep.Failed != nil {
 			o.ep.Failed(o.c.remote, err)
 		}
+		o.tls = t // only to be retired: what is answered after this is answered by nobody
 		return false
 	}
 	o.ep.seconds.Observe(time.Since(start).Seconds())
@@ -299,6 +302,7 @@ func (o *opener) park() {
 	conn := c.sock.hs.conn
 	c.session, c.tls = r.Session, o.tls
 	c.subprotocol = unique.Make(r.Subprotocol)
+	c.cohort = s.cohorts.of(Cohort{Label: c.ep.label, TLSVersion: c.tlsVersion, Subprotocol: r.Subprotocol})
 	c.pingRequire = r.Ping.Require
 	if !r.Ping.Off {
 		if c.pingEvery = r.Ping.Interval; c.pingEvery <= 0 {
@@ -314,6 +318,7 @@ func (o *opener) park() {
 	c.state.Store(scheduled)
 	c.phase.Store(phaseOpen)
 	s.open.Add(1)
+	s.changes.Add(1)
 	err := c.sock.park()
 	if err == nil {
 		err = s.registry.add(c)

@@ -4,6 +4,9 @@ package ws
 
 import "sync"
 
+// readsByGoroutine: every connection has a goroutine that reads.
+const readsByGoroutine = true
+
 // registry knows all parked connections and waits for their goroutines.
 type registry struct {
 	goroutines sync.WaitGroup
@@ -38,6 +41,12 @@ func (r *registry) all() []*Conn {
 	}
 	return all
 }
+
+// descriptors returns nil: the descriptors are the runtime's.
+func (r *registry) descriptors() []uint16 { return nil }
+
+// strangers is not known: the sockets are the runtime's.
+func (r *registry) strangers(map[uint16]bool) (int64, error) { return -1, nil }
 
 func (r *registry) run() error { return nil }
 

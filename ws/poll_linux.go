@@ -13,6 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// readsByGoroutine: an idle connection has none.
+const readsByGoroutine = false
+
 // registry knows all parked connections by their descriptor and watches them
 // with one epoll set, edge-triggered: a connection is registered once and
 // costs no system call at a wake but its reads.
@@ -86,6 +89,20 @@ func (r *registry) all() []*Conn {
 		}
 	}
 	return all
+}
+
+// descriptors returns what cohort each descriptor's connection has, plus one;
+// 0 is a descriptor that is no connection's.
+func (r *registry) descriptors() []uint16 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	of := make([]uint16, len(r.conns))
+	for fd, c := range r.conns {
+		if c != nil {
+			of[fd] = c.cohort + 1
+		}
+	}
+	return of
 }
 
 // run posts events to connections until stop.

@@ -5,6 +5,7 @@ package ws
 import (
 	"io"
 	"net"
+	"runtime/pprof"
 	"sync"
 	"time"
 )
@@ -40,7 +41,10 @@ func (k *sock) start() {
 	if c.tls != nil {
 		r = c.tls
 	}
-	c.s.registry.goroutines.Go(func() { k.pump.run(c, r) })
+	c.s.registry.goroutines.Go(func() {
+		pprof.SetGoroutineLabels(readingLabels)
+		k.pump.run(c, r)
+	})
 }
 
 // pump reads for a connection: what it read is taken during a turn, then it

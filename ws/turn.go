@@ -228,6 +228,6 @@ func (c *Conn) finish(rst bool) {
 	c.dropInbound()
 	session := c.session
 	c.session = nil
-	defer c.s.closed() // even if the session panics
+	defer c.s.closed(c, t) // even if the session panics
 	session.Closed(c, reason)
 }
