@@ -57,6 +57,9 @@ func (a *API) addToken(ctx context.Context, in *struct {
 	if strings.EqualFold(in.Body.Name, adminName) {
 		return nil, problem(http.StatusConflict, "the name "+adminName+" is kept for the admin token of the server's own file; choose another one", at("body.name", "taken"))
 	}
+	if strings.HasPrefix(strings.ToLower(in.Body.Name), peoplePrefix) {
+		return nil, problem(http.StatusConflict, "names that begin with "+peoplePrefix+" are kept for people; choose another one", at("body.name", "taken"))
+	}
 	if !in.Body.ExpiresAt.IsZero() && !in.Body.ExpiresAt.After(now) {
 		return nil, problem(http.StatusUnprocessableEntity, "the token would have expired already", at("body.expires_at", "is in the past"))
 	}

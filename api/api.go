@@ -30,6 +30,8 @@ type Config struct {
 
 	// AdminToken, if not empty, is always good, with role admin and name "admin".
 	AdminToken string
+	// OIDC lets people in, too. Its zero value: nobody.
+	OIDC OIDC
 	// Version of Holdfast, for the OpenAPI document.
 	Version string
 	// MaxRequests is how many requests are served at a time, streams not
@@ -66,6 +68,7 @@ type API struct {
 	running  chan struct{} // a place for each request being served
 	streams  chan struct{} // a place for each open stream
 	document document
+	people   *people // nil: no OIDC provider
 
 	// Each with a lock of its own.
 	tokens   *tokens
@@ -113,6 +116,10 @@ func New(cfg Config) (*API, error) {
 		tokens:   &tokens{store: cfg.CSMS.Record(), now: cfg.Now, log: cfg.Logger},
 		failures: newFailures(), events: newHub(),
 	}
+	var err error
+	if a.people, err = newPeople(cfg.OIDC, cfg.Now); err != nil {
+		return nil, err
+	}
 	if cfg.AdminToken != "" {
 		a.tokens.admin = hashToken(cfg.AdminToken)
 	}
@@ -121,6 +128,7 @@ func New(cfg Config) (*API, error) {
 	if err := a.finishDocument(); err != nil {
 		return nil, err
 	}
+	a.serveLogin()
 	a.mux.HandleFunc("/api/", a.unknownPath)
 	return a, nil
 }

@@ -79,6 +79,8 @@ type fixture struct {
 	url   string
 	token string // sent with requests
 
+	config api.Config
+
 	mu   sync.Mutex
 	call ocpp.CallFunc // answers CALLs to stations
 	now  time.Time     // zero: the real time
@@ -161,6 +163,7 @@ func open(t testing.TB, where string, change func(*api.Config)) *fixture {
 	if change != nil {
 		change(&cfg)
 	}
+	f.config = cfg
 	f.api, err = api.New(cfg)
 	check(t, err)
 	f.core, f.bus = core, b

@@ -28,7 +28,7 @@ func humaConfig(version string) huma.Config {
 			Components: &huma.Components{
 				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
 				SecuritySchemes: map[string]*huma.SecurityScheme{
-					security: {Type: "http", Scheme: "bearer", Description: "An API token. Its role is read, operate (which includes read) or admin (which includes both); the role that an operation needs stands in its security requirement."},
+					security: {Type: "http", Scheme: "bearer", Description: "An API token, or a JWT of the OpenID Connect provider that GET /api/login names. Its role is read, operate (which includes read) or admin (which includes both); the role that an operation needs stands in its security requirement."},
 				},
 			},
 			Tags: []*huma.Tag{

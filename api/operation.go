@@ -104,7 +104,11 @@ func (a *API) guard(o operation, ctx huma.Context, next func(huma.Context)) {
 	}
 	if !caller.Role.includes(o.role) {
 		a.metrics.authFailed.WithLabelValues(failedRole).Inc()
-		a.write(ctx, problem(http.StatusForbidden, "token "+caller.Name+" has role "+string(caller.Role)+", "+o.id+" needs role "+string(o.role)))
+		has := "has role " + string(caller.Role)
+		if caller.Role == "" {
+			has = "has no role here (the OIDC provider's claim " + a.people.cfg.RoleClaim + " gives none)"
+		}
+		a.write(ctx, problem(http.StatusForbidden, caller.Name+" "+has+", "+o.id+" needs role "+string(o.role)))
 		return
 	}
 	places, what := a.running, "requests"
@@ -156,22 +160,34 @@ func (a *API) authenticate(ctx huma.Context) (Caller, error) {
 		return Caller{}, huma.ErrorWithHeaders(problem(http.StatusUnauthorized,
 			"no token; send it as Authorization: Bearer TOKEN (holdfast all leaves one in DATA/token)"), challenge)
 	}
-	caller, err := a.tokens.authenticate(ctx.Context(), strings.TrimSpace(token))
-	switch err {
-	case nil:
+	token = strings.TrimSpace(token)
+	why := "this token is unknown, expired or revoked; an administrator makes a new one with holdfast token add"
+	var caller Caller
+	var err error
+	if a.people != nil && looksLikeJWT(token) {
+		caller, err = a.people.authenticate(ctx.Context(), token)
+		why = "this token is not one of the OIDC provider for this API, or it has expired; log in again with holdfast login"
+	} else {
+		caller, err = a.tokens.authenticate(ctx.Context(), token)
+	}
+	switch {
+	case err == nil:
 		return caller, nil
-	case errTokensStale:
+	case errors.Is(err, errTokensStale):
 		a.metrics.authFailed.WithLabelValues(failedStale).Inc()
 		return Caller{}, retryLater(http.StatusServiceUnavailable, 5*time.Second, err.Error())
+	case errors.Is(err, errProviderAway):
+		a.metrics.authFailed.WithLabelValues(failedStale).Inc()
+		a.log.Error("tokens of the OIDC provider cannot be checked", "issuer", a.people.cfg.Issuer, "err", err)
+		return Caller{}, retryLater(http.StatusServiceUnavailable, 5*time.Second, "tokens of the OIDC provider cannot be checked: it does not answer")
 	}
 	if wait := a.failures.add(ctx.RemoteAddr(), a.cfg.Now()); wait > 0 {
 		a.metrics.authFailed.WithLabelValues(failedLimited).Inc()
 		return Caller{}, retryLater(http.StatusTooManyRequests, wait, "too many wrong tokens from this address")
 	}
 	a.metrics.authFailed.WithLabelValues(failedUnknown).Inc()
-	a.log.Warn("API token refused", "operation", ctx.Operation().OperationID, "remote", ctx.RemoteAddr())
-	return Caller{}, huma.ErrorWithHeaders(problem(http.StatusUnauthorized,
-		"this token is unknown, expired or revoked; an administrator makes a new one with holdfast token add"), challenge)
+	a.log.Warn("API token refused", "operation", ctx.Operation().OperationID, "remote", ctx.RemoteAddr(), "err", err)
+	return Caller{}, huma.ErrorWithHeaders(problem(http.StatusUnauthorized, why), challenge)
 }
 
 // write answers with a problem.

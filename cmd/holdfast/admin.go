@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +11,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,8 +23,9 @@ import (
 	"holdfast/memory"
 )
 
-// admin is the port for operators' machines: health, metrics, profiles. It has
-// no authentication and therefore listens on loopback by default.
+// admin is the port for operators' machines: health, metrics, profiles. On
+// loopback, where it listens by default, it asks for no token; elsewhere for one
+// unless an operator says that the network is closed (guarded).
 type admin struct {
 	registry *prometheus.Registry
 	account  *memory.Account
@@ -139,6 +143,26 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	return mux
+}
+
+// guarded asks for a bearer token, but for what a supervisor looks at: whether
+// the process lives and is ready. Without a token, nothing else is served.
+func guarded(h http.Handler, token string) http.Handler {
+	want := sha256.Sum256([]byte(token))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		scheme, given, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		got := sha256.Sum256([]byte(strings.TrimSpace(given)))
+		good := token != "" && strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(got[:], want[:]) == 1
+		switch {
+		case good || r.URL.Path == "/healthz" || r.URL.Path == "/readyz":
+			h.ServeHTTP(w, r)
+		case token == "":
+			writeJSON(w, http.StatusForbidden, map[string]any{"error": "not served on an address that is not loopback: give --admin-token-file, or --admin-open if the network is closed"})
+		default:
+			w.Header().Set("WWW-Authenticate", `Bearer realm="holdfast admin"`)
+			writeJSON(w, http.StatusUnauthorized, map[string]any{"error": "send the token of --admin-token-file as Authorization: Bearer TOKEN"})
+		}
+	})
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

@@ -42,7 +42,7 @@ func (c *allCommand) Run(e *env) error {
 		err = p.openBus(cfg)
 	}
 	if err == nil {
-		err = p.startAdmin(c.ListenAdmin)
+		err = p.startAdmin(&c.adminFlags)
 	}
 	if err == nil {
 		err = p.startAuthority(&c.databaseFlags, &c.authorityFlags)

@@ -12,19 +12,26 @@ import (
 
 // startAPI serves operators. DATA/token holds the first admin token.
 func (p *process) startAPI(f *csmsFlags, db *databaseFlags, core *csms.CSMS, client *authority.Client) error {
+	people, err := f.oidcFlags.config()
+	if err != nil {
+		return err
+	}
 	token, err := ensureToken(filepath.Join(db.Data, "token"))
 	if err != nil {
 		return err
 	}
 	a, err := api.New(api.Config{
 		CSMS: core, Authority: newAuthorityOfAPI(client), Messages: messagesOfAPI{p.bus}, Events: liveEvents(p.bus),
-		Disconnect: disconnectBy(p.bus, core), Invalid: invalidRequest, AdminToken: token, Version: version, Logger: p.log,
+		Disconnect: disconnectBy(p.bus, core), Invalid: invalidRequest, AdminToken: token, OIDC: people, Version: version, Logger: p.log,
 	})
 	if err != nil {
 		return fmt.Errorf("operator API: %w", err)
 	}
 	l, err := listen("listen-api", f.ListenAPI)
 	if err != nil {
+		return err
+	}
+	if l, err = listenTLS(l, "api-cert", f.APICert, f.APIKey, p.log); err != nil {
 		return err
 	}
 	p.admin.register(a.Collectors())

@@ -32,7 +32,7 @@ func (c *authorityCommand) Run(e *env) error {
 	p := newProcess(e)
 	err := p.openBus(c.busFlags.config(bus.RoleAuthority))
 	if err == nil {
-		err = p.startAdmin(c.ListenAdmin)
+		err = p.startAdmin(&c.adminFlags)
 	}
 	if err == nil {
 		err = p.startAuthority(&c.databaseFlags, &c.authorityFlags)

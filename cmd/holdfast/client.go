@@ -48,17 +48,32 @@ func (f *clientFlags) client() (*client, error) {
 		if c.token, err = readToken(filepath.Join(f.Data, "token")); err != nil {
 			return nil, err
 		}
+	case c.login(&err):
 	case local(u.Hostname()): // the token of this machine is for this machine
 		if c.token, err = readToken(filepath.Join("data", "token")); errors.Is(err, os.ErrNotExist) {
-			return nil, &usageError{"no API token: give --token, HOLDFAST_TOKEN, or --data with the server's data directory"}
+			return nil, &usageError{noToken}
 		} else if err != nil {
 			return nil, err
 		}
 	default:
-		return nil, &usageError{"no API token: give --token, HOLDFAST_TOKEN, or --data with the server's data directory"}
+		return nil, &usageError{noToken}
 	}
-	return c, nil
+	return c, err
 }
+
+const noToken = "no API token: give --token, HOLDFAST_TOKEN, --data with the server's data directory, or holdfast login"
+
+// login takes the token of a person who is logged in and reports whether
+// somebody is, also if that login has ended: then err says so.
+func (c *client) login(err *error) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), loginTokenTime)
+	defer cancel()
+	c.token, *err = loginToken(ctx, c.base)
+	return c.token != "" || *err != nil
+}
+
+// loginTokenTime bounds the way to a fresh token.
+const loginTokenTime = 30 * time.Second
 
 func local(host string) bool {
 	ip := net.ParseIP(host)
@@ -107,7 +122,9 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 	if err != nil {
 		return nil, err
 	}
-	r.Header.Set("Authorization", "Bearer "+c.token)
+	if c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
+	}
 	r.Header.Set("Accept", "application/json")
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")

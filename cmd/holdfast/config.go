@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -62,6 +64,13 @@ func (y *yamlResolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (
 			parts[i] = fmt.Sprint(item)
 		}
 		return strings.Join(parts, ","), nil
+	}
+	if table, ok := v.(map[string]any); ok {
+		var parts []string
+		for _, key := range slices.Sorted(maps.Keys(table)) {
+			parts = append(parts, key+"="+fmt.Sprint(table[key]))
+		}
+		return strings.Join(parts, ";"), nil
 	}
 	return fmt.Sprint(v), nil
 }

@@ -21,6 +21,8 @@ import (
 // csmsFlags are of the management core, alone or in all.
 type csmsFlags struct {
 	ListenAPI           string        `name:"listen-api" help:"Address of the operator API." default:"127.0.0.1:8800"`
+	APICert             string        `name:"api-cert" help:"PEM file with its certificate chain: it then speaks HTTPS. Read again when it changes." type:"path" placeholder:"FILE"`
+	APIKey              string        `name:"api-key" help:"PEM file with the key." type:"path" placeholder:"FILE"`
 	HeartbeatInterval   time.Duration `help:"Heartbeat interval that stations are told." default:"5m"`
 	AcceptUnknownTokens bool          `help:"Let ID tokens charge that nobody registered."`
 	Registration        string        `help:"Registration of a station at first contact: Accepted, Pending or Rejected." enum:"Accepted,Pending,Rejected" default:"Accepted"`
@@ -29,6 +31,7 @@ type csmsFlags struct {
 	LogAge              time.Duration `help:"How long the message log keeps frames." default:"168h"`
 	LogBytes            int64         `help:"How many bytes the message log keeps." default:"1073741824"`
 	LogPerStation       int64         `help:"How many frames the message log keeps of a station." default:"1000"`
+	oidcFlags
 }
 
 type csmsCommand struct {
@@ -45,7 +48,7 @@ func (c *csmsCommand) Run(e *env) error {
 	p := newProcess(e)
 	err := p.openBus(c.busFlags.config(bus.RoleCSMS))
 	if err == nil {
-		err = p.startAdmin(c.ListenAdmin)
+		err = p.startAdmin(&c.adminFlags)
 	}
 	if err == nil {
 		err = p.startCSMS(&c.databaseFlags, &c.csmsFlags)

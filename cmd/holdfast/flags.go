@@ -30,8 +30,10 @@ func (f *busFlags) config(role bus.Role) bus.Config {
 
 // adminFlags are of every role.
 type adminFlags struct {
-	ListenAdmin  string `help:"Address of health, metrics and profiles. It has no authentication: keep it on loopback or in the cluster." default:"127.0.0.1:8801"`
-	MemoryTarget int64  `help:"Memory in bytes at which an autoscaler holds a pod, for the forecast of a leak. Default: 80 % of the memory limit." default:"0"`
+	ListenAdmin    string `help:"Address of health, metrics and profiles. On loopback it asks for no token." default:"127.0.0.1:8801"`
+	AdminTokenFile string `help:"File with the token (Authorization: Bearer) that metrics and profiles ask for." type:"path" placeholder:"FILE"`
+	AdminOpen      bool   `help:"Serve metrics and profiles without a token, also on an address that is not loopback: its network is closed."`
+	MemoryTarget   int64  `help:"Memory in bytes at which an autoscaler holds a pod, for the forecast of a leak. Default: 80 % of the memory limit." default:"0"`
 }
 
 // databaseFlags name the record.

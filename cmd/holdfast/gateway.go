@@ -27,7 +27,7 @@ func (c *gatewayCommand) Run(e *env) error {
 	p := newProcess(e)
 	err := p.openBus(c.busFlags.config(bus.RoleGateway))
 	if err == nil {
-		err = p.startAdmin(c.ListenAdmin)
+		err = p.startAdmin(&c.adminFlags)
 	}
 	if err == nil {
 		err = p.startGateway(&c.gatewayFlags)

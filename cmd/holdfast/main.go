@@ -44,6 +44,8 @@ type CLI struct {
 	Cert    certCommands    `cmd:"" help:"List, revoke and sign certificates."`
 	Call    callCommand     `cmd:"" help:"Send one OCPP CALL to a station and print its answer."`
 	Token   tokenCommands   `cmd:"" help:"Make and revoke tokens of the operator API."`
+	Login   loginCommand    `cmd:"" help:"Log in to the operator API at its OIDC provider."`
+	Logout  logoutCommand   `cmd:"" help:"Forget that login."`
 	NATS    natsCommands    `cmd:"" name:"nats" help:"Secure the NATS that the roles talk over."`
 
 	Fleet fleetCommands `cmd:"" help:"Simulate charging stations."`

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 
 	"holdfast/bus"
@@ -44,12 +45,23 @@ func (p *process) openBus(cfg bus.Config) error {
 }
 
 // startAdmin opens the admin port.
-func (p *process) startAdmin(address string) error {
-	l, err := listen("listen-admin", address)
+func (p *process) startAdmin(f *adminFlags) error {
+	token := ""
+	if f.AdminTokenFile != "" {
+		var err error
+		if token, err = readToken(f.AdminTokenFile); err != nil {
+			return fmt.Errorf("%w (see --admin-token-file)", err)
+		}
+	}
+	l, err := listen("listen-admin", f.ListenAdmin)
 	if err != nil {
 		return err
 	}
-	p.services.start("admin port", func(ctx context.Context) error { return serveHTTP(ctx, l, p.admin.handler()) }, nil)
+	h := p.admin.handler()
+	if token != "" || !f.AdminOpen && !loopbackListener(l) {
+		h = guarded(h, token)
+	}
+	p.services.start("admin port", func(ctx context.Context) error { return serveHTTP(ctx, l, h) }, nil)
 	return nil
 }
 

@@ -20,11 +20,11 @@ import (
 func readToken(path string) (string, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return "", fmt.Errorf("API token: %w", err)
+		return "", fmt.Errorf("token: %w", err)
 	}
 	token := strings.TrimSpace(string(data))
 	if len(token) < 20 || strings.ContainsAny(token, " \t\r\n") {
-		return "", fmt.Errorf("API token: %s does not hold one (delete it and start the server: it makes a new one)", path)
+		return "", fmt.Errorf("token: %s does not hold one of 20 characters or more (DATA/token: delete it and start the server, which makes a new one)", path)
 	}
 	return token, nil
 }

@@ -1,0 +1,16 @@
+// Package access_test is people's and machines' access to Holdfast itself, with
+// whole processes and an independent OpenID Connect provider (npm oidc-provider).
+package access_test
+
+import (
+	"os"
+	"testing"
+
+	"holdfast/e2e"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	e2e.Clean()
+	os.Exit(code)
+}
