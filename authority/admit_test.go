@@ -81,8 +81,8 @@ func testAdmissionReasons(t *testing.T, where string) {
 	if _, err := f.RevokeCertificate(ctx, "test", revoked.Certificate.Serial, "key-compromise"); err != nil {
 		t.Fatal(err)
 	}
-	ca, server := f.cas[caName{roleStation, pki.ECDSA}], f.cas[caName{roleServer, pki.ECDSA}]
-	rsaCA := f.cas[caName{roleStation, pki.RSA}]
+	ca, server := f.cas.issuing[caName{roleStation, pki.ECDSA}].CA, f.cas.issuing[caName{roleServer, pki.ECDSA}].CA
+	rsaCA := f.cas.issuing[caName{roleStation, pki.RSA}].CA
 	makerRoot, makerCA := maker(t)
 	_, stranger := maker(t)
 	if _, err := f.ImportCA(ctx, "test", pki.EncodeCertificates(makerRoot.Cert)); err != nil {

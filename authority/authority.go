@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
+
+	"go.step.sm/crypto/kms/apiv1"
 
 	"holdfast/pki"
 	"holdfast/store"
@@ -15,9 +18,17 @@ import (
 type Config struct {
 	// Store is the database. Required.
 	Store *store.Authority
-	// Dir holds the CA keys, see hierarchy. Required; replicas share it. It is
-	// not encrypted: protect it, and its backups, as what it is.
+	// Dir holds the CAs' files, see caFile. Required; replicas share it.
 	Dir string
+	// Passphrase encrypts the CA keys in Dir that are made from now on, and opens
+	// those that are encrypted. Empty: they are not encrypted.
+	Passphrase []byte
+	// KMS makes and holds the CA keys instead of files, and opens those that files
+	// name. Nil: none.
+	KMS apiv1.KeyManager
+	// KMSKeyName is how a new key is called in KMS; label is unique, such as
+	// station-ecdsa. Required with KMS.
+	KMSKeyName func(label string) string
 	// Operator is the organization (O) in certificates; at most 64 characters.
 	// Default: Holdfast.
 	Operator string
@@ -90,6 +101,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.FreeFailures == 0 {
 		c.FreeFailures = 5
 	}
+	if c.KMS != nil && c.KMSKeyName == nil {
+		return c, errors.New("authority: KMS without KMSKeyName")
+	}
 	if c.Publish == nil {
 		c.Publish = func(Change) {}
 	}
@@ -107,12 +121,15 @@ type Authority struct {
 	cfg       Config
 	store     *store.Authority
 	log       *slog.Logger
-	cas       hierarchy
+	keys      *keyring
 	passwords *passwords
 	lockouts  *lockouts
 	attempts  *recorder
 	pools     pools
 	metrics   *metrics
+
+	casMu sync.Mutex
+	cas   *hierarchy // guarded by casMu; what it points to is read-only
 }
 
 // Open loads the CA keys, or makes them at the first start (which takes a
@@ -127,24 +144,32 @@ func Open(ctx context.Context, cfg Config) (*Authority, error) {
 		return nil, fmt.Errorf("authority: trusted CAs: %w", err)
 	}
 	a := &Authority{
-		cfg: cfg, store: cfg.Store, log: cfg.Logger,
+		cfg: cfg, store: cfg.Store, log: cfg.Logger, keys: newKeyring(),
 		passwords: newPasswords(),
 		lockouts:  &lockouts{failures: cfg.FreeFailures, first: cfg.Lockout, recent: newRecent[lockoutKey, lockout](maxLockouts)},
 		attempts:  newRecorder(),
 	}
 	a.metrics = newMetrics(a)
-	if a.cas, err = openHierarchy(cfg, recorded); err != nil {
+	fresh, err := prepareCAs(ctx, cfg, a.keys, recorded)
+	if err != nil {
 		return nil, err
 	}
-	for _, ca := range a.cas.records(cfg.Now()) {
-		added, generation, err := a.store.AddCA(ctx, ca, a.entry("authority", "ca.record", "", ca.Fingerprint, ca.Kind))
+	if len(fresh) > 0 {
+		added, generation, err := a.store.AddCAs(ctx, fresh, func(c store.CA) store.AuditEntry {
+			return a.entry("authority", "ca.record", "", c.Fingerprint, c.Kind)
+		})
 		if err != nil {
-			return nil, fmt.Errorf("authority: record CA %s: %w", ca.Kind, err)
+			return nil, fmt.Errorf("authority: record CAs: %w", err)
 		}
-		if added && len(recorded) > 0 {
-			a.log.Warn("a CA that the database did not know is trusted from now on", "kind", ca.Kind, "fingerprint", ca.Fingerprint, "dir", cfg.Dir)
+		if len(recorded) > 0 {
+			for _, c := range added {
+				a.log.Warn("a CA that the database did not know issues and is trusted from now on", "kind", c.Kind, "fingerprint", c.Fingerprint, "dir", cfg.Dir)
+			}
 			a.publish(Change{Kind: ChangeTrust, Generation: generation})
 		}
+	}
+	if _, err := a.hierarchy(ctx); err != nil {
+		return nil, fmt.Errorf("authority: %w", err)
 	}
 	return a, nil
 }
@@ -154,11 +179,12 @@ func (a *Authority) Ready(ctx context.Context) error {
 	if err := a.store.Ping(ctx); err != nil {
 		return err
 	}
-	now := a.cfg.Now()
-	for name, ca := range a.cas {
-		if now.After(ca.Cert.NotAfter) {
-			return fmt.Errorf("CA %s expired on %s", name, ca.Cert.NotAfter.Format(time.DateOnly))
-		}
+	h, err := a.hierarchy(ctx)
+	if err != nil {
+		return err
+	}
+	if name, at := h.expires(); a.cfg.Now().After(at) {
+		return fmt.Errorf("CA %s expired on %s", name, at.Format(time.DateOnly))
 	}
 	return nil
 }

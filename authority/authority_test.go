@@ -40,7 +40,7 @@ var caFiles = sync.OnceValues(func() (map[string][]byte, error) {
 	if cfg, err = cfg.withDefaults(); err != nil {
 		return nil, err
 	}
-	if _, err := openHierarchy(cfg, nil); err != nil {
+	if _, err := prepareCAs(context.Background(), cfg, newKeyring(), nil); err != nil {
 		return nil, err
 	}
 	paths, err := filepath.Glob(filepath.Join(dir, "*.pem"))

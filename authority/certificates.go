@@ -30,14 +30,17 @@ type Signed struct {
 
 // issue signs a station's certificate; its PEM is the chain that the station
 // presents: itself and the issuing CA. Some stations refuse a bare certificate.
-func (a *Authority) issue(s store.Station, public crypto.PublicKey, now time.Time) (store.Certificate, error) {
+func (a *Authority) issue(ctx context.Context, s store.Station, public crypto.PublicKey, now time.Time) (store.Certificate, error) {
 	algorithm, err := pki.AlgorithmOf(public)
 	if err != nil {
 		return store.Certificate{}, err
 	}
 	profile := pki.Station
 	profile.Lifetime, profile.Backdate = a.cfg.StationLifetime, a.cfg.Backdate
-	ca := a.cas[caName{roleStation, algorithm}]
+	ca, err := a.issuer(ctx, caName{roleStation, algorithm})
+	if err != nil {
+		return store.Certificate{}, fmt.Errorf("certificate of station %s: %w", s.ID, err)
+	}
 	cert, err := ca.Issue(profile, pki.StationSubject(s.Serial, a.cfg.Operator), public, now)
 	if err != nil {
 		return store.Certificate{}, fmt.Errorf("certificate of station %s: %w", s.ID, err)
@@ -49,12 +52,12 @@ func (a *Authority) issue(s store.Station, public crypto.PublicKey, now time.Tim
 	return c, nil
 }
 
-func (a *Authority) issueWithKey(s store.Station, algorithm pki.Algorithm, now time.Time) (*Issued, error) {
+func (a *Authority) issueWithKey(ctx context.Context, s store.Station, algorithm pki.Algorithm, now time.Time) (*Issued, error) {
 	key, err := pki.GenerateKey(algorithm)
 	if err != nil {
 		return nil, invalid("algorithm", "use ecdsa or rsa", "%v", err)
 	}
-	c, err := a.issue(s, key.Public(), now)
+	c, err := a.issue(ctx, s, key.Public(), now)
 	if err != nil {
 		return nil, err
 	}
@@ -62,16 +65,11 @@ func (a *Authority) issueWithKey(s store.Station, algorithm pki.Algorithm, now t
 	if err != nil {
 		return nil, err
 	}
-	return &Issued{Certificate: c, Chain: c.PEM, Key: text, CA: a.roots()}, nil
-}
-
-// roots returns our own roots, the ECDSA one first.
-func (a *Authority) roots() string {
-	var certs []*x509.Certificate
-	for _, algorithm := range pki.Algorithms {
-		certs = append(certs, a.cas[caName{roleRoot, algorithm}].Cert)
+	h, err := a.hierarchy(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return pki.EncodeCertificates(certs...)
+	return &Issued{Certificate: c, Chain: c.PEM, Key: text, CA: pki.EncodeCertificates(h.roots()...)}, nil
 }
 
 // IssueStation makes a key and a certificate for a station. Whoever can should
@@ -84,7 +82,7 @@ func (a *Authority) IssueStation(ctx context.Context, by string, id ocpp.Station
 	if err != nil {
 		return Issued{}, err
 	}
-	issued, err := a.issueWithKey(r.Station, algorithm, a.cfg.Now())
+	issued, err := a.issueWithKey(ctx, r.Station, algorithm, a.cfg.Now())
 	if err != nil {
 		return Issued{}, err
 	}
@@ -127,7 +125,7 @@ func (a *Authority) SignCSR(ctx context.Context, by string, id ocpp.StationID, t
 			return Signed{}, err
 		}
 	}
-	c, err := a.issue(r.Station, csr.PublicKey, now)
+	c, err := a.issue(ctx, r.Station, csr.PublicKey, now)
 	if err != nil {
 		return Signed{}, err
 	}
@@ -170,7 +168,14 @@ func (a *Authority) ServerCertificate(ctx context.Context, by, text string, name
 	}
 	profile := pki.Server
 	profile.Lifetime, profile.Backdate = a.cfg.ServerLifetime, a.cfg.Backdate
-	ca := a.cas[caName{roleServer, algorithm}]
+	h, err := a.hierarchy(ctx)
+	if err != nil {
+		return Signed{}, err
+	}
+	ca, err := a.issuer(ctx, caName{roleServer, algorithm})
+	if err != nil {
+		return Signed{}, fmt.Errorf("server certificate: %w", err)
+	}
 	now := a.cfg.Now()
 	cert, err := ca.Issue(profile, subject, csr.PublicKey, now)
 	if err != nil {
@@ -178,7 +183,7 @@ func (a *Authority) ServerCertificate(ctx context.Context, by, text string, name
 	}
 	c := inventoryEntry(cert, store.KindServer, "")
 	c.Issued, c.Created = true, now
-	c.PEM = pki.EncodeCertificates(cert, ca.Cert)
+	c.PEM = pki.EncodeCertificates(append([]*x509.Certificate{cert}, h.presented(ca)...)...)
 	detail := strings.Join(names, " ")
 	if c, err = a.store.AddCertificate(ctx, c, a.entry(by, "certificate.server", "", c.Serial, clip(detail))); err != nil {
 		return Signed{}, err

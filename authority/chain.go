@@ -80,7 +80,15 @@ func (a *Authority) checkCertificate(ctx context.Context, r store.StationRecord,
 	// What is in the inventory as issued here is, by its fingerprint, the very
 	// certificate that our CA signed.
 	issued := known != nil && known.Issued
-	if !issued {
+	if issued {
+		trusted, err := a.pool(ctx)
+		if err != nil {
+			return verdict{}, err
+		}
+		if !trusted.keys[fmt.Sprintf("%x", leaf.AuthorityKeyId)] {
+			return refuse(ocpp.ReasonUnknownCA, "the CA of the certificate, %s, was retired or has expired", leaf.Issuer), nil
+		}
+	} else {
 		ours, err := a.verifyChain(ctx, p, now)
 		if v, ok := chainVerdict(err); ok {
 			return v, nil
@@ -151,6 +159,7 @@ type pool struct {
 	generation           int64
 	roots, intermediates *x509.CertPool
 	ours                 map[string]bool // fingerprints of our station CAs
+	keys                 map[string]bool // key identifiers of all that are trusted, hex
 }
 
 // verifyChain checks a chain against the trusted CAs, and reports whether it is
@@ -194,19 +203,21 @@ func (a *Authority) pool(ctx context.Context) (*pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	anchors, between, _, err := sortCAs(cas, a.cfg.Now())
+	anchors, between, err := sortCAs(cas, a.cfg.Now())
 	if err != nil {
 		return nil, err
 	}
-	p := &pool{generation: generation, roots: x509.NewCertPool(), intermediates: x509.NewCertPool(), ours: make(map[string]bool)}
+	p := &pool{generation: generation, roots: x509.NewCertPool(), intermediates: x509.NewCertPool(), ours: make(map[string]bool), keys: make(map[string]bool)}
 	for _, c := range anchors {
 		p.roots.AddCert(c)
+		p.keys[fmt.Sprintf("%x", c.SubjectKeyId)] = true
 	}
 	for _, c := range between {
 		p.intermediates.AddCert(c)
+		p.keys[fmt.Sprintf("%x", c.SubjectKeyId)] = true
 	}
 	for _, c := range cas {
-		p.ours[c.Fingerprint] = strings.HasPrefix(c.Kind, roleStation+"-")
+		p.ours[c.Fingerprint] = nameOf(c.Kind).role == roleStation
 	}
 	a.pools.pool = p
 	return p, nil

@@ -172,3 +172,28 @@ func (c *Client) CAs(ctx context.Context) ([]store.CA, error) {
 func (c *Client) Audit(ctx context.Context, f store.AuditFilter, p store.Page) (store.List[store.AuditEntry], error) {
 	return call[store.List[store.AuditEntry]](ctx, c, subjectAudit, request{Page: p}, f)
 }
+
+// PrepareRoot is Authority.PrepareRoot.
+func (c *Client) PrepareRoot(ctx context.Context, by string, algorithm pki.Algorithm) (Successor, error) {
+	return call[Successor](ctx, c, subjectPrepareRoot, request{By: by, Algorithm: algorithm}, nil)
+}
+
+// ActivateCAs is Authority.ActivateCAs.
+func (c *Client) ActivateCAs(ctx context.Context, by string, fingerprints ...string) ([]store.CA, error) {
+	return call[[]store.CA](ctx, c, subjectActivateCAs, request{By: by, Names: fingerprints}, nil)
+}
+
+// RetireCA is Authority.RetireCA.
+func (c *Client) RetireCA(ctx context.Context, by, fingerprint string, force bool) ([]store.CA, error) {
+	return call[[]store.CA](ctx, c, subjectRetireCA, request{By: by, Name: fingerprint, Force: force}, nil)
+}
+
+// RequestCA is Authority.RequestCA.
+func (c *Client) RequestCA(ctx context.Context, by, role string, algorithm pki.Algorithm) (CARequest, error) {
+	return call[CARequest](ctx, c, subjectRequestCA, request{By: by, Name: role, Algorithm: algorithm}, nil)
+}
+
+// ImportSigned is Authority.ImportSigned.
+func (c *Client) ImportSigned(ctx context.Context, by, text string) ([]store.CA, error) {
+	return call[[]store.CA](ctx, c, subjectImportSigned, request{By: by, Text: text}, nil)
+}

@@ -2,7 +2,8 @@
 // whole life of its credentials: passwords, certificates, revocation, and the
 // audit record of who changed what.
 //
-// It holds the CA keys, in files of one directory (keys.go), and nothing else
+// It holds the CA keys, in files of one directory (cafile.go) or in a key
+// management system, and nothing else
 // does. Several authority processes may share one PostgreSQL and one such
 // directory; what they must agree on is in the database.
 //

@@ -65,12 +65,11 @@ func (m *metrics) count(ctx context.Context) error {
 		next = float64(c.NextExpiry.Unix())
 	}
 	m.expiry.WithLabelValues("station").Set(next)
-	var first time.Time
-	for _, ca := range m.a.cas {
-		if t := ca.Cert.NotAfter; first.IsZero() || t.Before(first) {
-			first = t
-		}
+	h, err := m.a.hierarchy(ctx)
+	if err != nil {
+		return err
 	}
+	_, first := h.expires()
 	m.expiry.WithLabelValues("ca").Set(float64(first.Unix()))
 	return nil
 }

@@ -37,6 +37,11 @@ const (
 	subjectImportCA     = "ca.import"
 	subjectRemoveCA     = "ca.remove"
 	subjectCAs          = "ca.list"
+	subjectPrepareRoot  = "ca.prepare"
+	subjectActivateCAs  = "ca.activate"
+	subjectRetireCA     = "ca.retire"
+	subjectRequestCA    = "ca.request"
+	subjectImportSigned = "ca.certify"
 	subjectAudit        = "audit.list"
 )
 
@@ -48,6 +53,7 @@ type request struct {
 	Name      string          `json:"name,omitempty"` // serial number or fingerprint
 	Names     []string        `json:"names,omitempty"`
 	Algorithm pki.Algorithm   `json:"algorithm,omitempty"`
+	Force     bool            `json:"force,omitempty"`
 	Page      store.Page      `json:"page,omitzero"`
 	Body      json.RawMessage `json:"body,omitempty"` // the struct among the arguments
 }
@@ -159,7 +165,22 @@ func (a *Authority) Handlers() map[string]Handler {
 		subjectImportCA:   handle(func(ctx context.Context, r request, _ none) (any, error) { return a.ImportCA(ctx, r.By, r.Text) }),
 		subjectRemoveCA:   handle(func(ctx context.Context, r request, _ none) (any, error) { return nil, a.RemoveCA(ctx, r.By, r.Name) }),
 		subjectCAs:        handle(func(ctx context.Context, _ request, _ none) (any, error) { return a.CAs(ctx) }),
-		subjectAudit:      handle(func(ctx context.Context, r request, f store.AuditFilter) (any, error) { return a.Audit(ctx, f, r.Page) }),
+		subjectPrepareRoot: handle(func(ctx context.Context, r request, _ none) (any, error) {
+			return a.PrepareRoot(ctx, r.By, r.Algorithm)
+		}),
+		subjectActivateCAs: handle(func(ctx context.Context, r request, _ none) (any, error) {
+			return a.ActivateCAs(ctx, r.By, r.Names...)
+		}),
+		subjectRetireCA: handle(func(ctx context.Context, r request, _ none) (any, error) {
+			return a.RetireCA(ctx, r.By, r.Name, r.Force)
+		}),
+		subjectRequestCA: handle(func(ctx context.Context, r request, _ none) (any, error) {
+			return a.RequestCA(ctx, r.By, r.Name, r.Algorithm)
+		}),
+		subjectImportSigned: handle(func(ctx context.Context, r request, _ none) (any, error) {
+			return a.ImportSigned(ctx, r.By, r.Text)
+		}),
+		subjectAudit: handle(func(ctx context.Context, r request, f store.AuditFilter) (any, error) { return a.Audit(ctx, f, r.Page) }),
 	}
 }
 

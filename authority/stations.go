@@ -72,7 +72,7 @@ func (a *Authority) AddStation(ctx context.Context, by string, n NewStation) (Ad
 	}
 	var certificate *store.Certificate
 	if n.Profile == ocpp.ProfileMTLS && !n.NoCertificate {
-		issued, err := a.issueWithKey(r.Station, n.Algorithm, now)
+		issued, err := a.issueWithKey(ctx, r.Station, n.Algorithm, now)
 		if err != nil {
 			return Added{}, err
 		}

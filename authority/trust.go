@@ -25,6 +25,9 @@ type Trust struct {
 	ClientIntermediates string `json:"client_intermediates"`
 	// ServerRoots are what stations need to trust gateways, PEM: ca.crt.
 	ServerRoots string `json:"server_roots"`
+	// ServerIssuers changes when servers' certificates come from other CAs, or
+	// with another chain, than before: a gateway then asks for a new one.
+	ServerIssuers string `json:"server_issuers"`
 	// Revoked are the fingerprints (SHA-256, hex) of revoked certificates that
 	// have not expired, the latest first; at most 8,000.
 	Revoked []string `json:"revoked"`
@@ -43,7 +46,11 @@ func (a *Authority) Trust(ctx context.Context) (Trust, error) {
 	if err != nil {
 		return Trust{}, err
 	}
-	anchors, between, servers, err := sortCAs(cas, now)
+	anchors, between, err := sortCAs(cas, now)
+	if err != nil {
+		return Trust{}, err
+	}
+	h, err := a.hierarchy(ctx)
 	if err != nil {
 		return Trust{}, err
 	}
@@ -52,7 +59,7 @@ func (a *Authority) Trust(ctx context.Context) (Trust, error) {
 		return Trust{}, err
 	}
 	t := Trust{Generation: generation, ClientRoots: pki.EncodeCertificates(anchors...), ClientIntermediates: pki.EncodeCertificates(between...),
-		ServerRoots: pki.EncodeCertificates(servers...), Revoked: []string{}}
+		ServerRoots: pki.EncodeCertificates(h.roots()...), ServerIssuers: h.serverIssuers(), Revoked: []string{}}
 	if t.Truncated = len(revoked) > maxRevoked; t.Truncated {
 		revoked = revoked[:maxRevoked]
 	}
@@ -62,28 +69,24 @@ func (a *Authority) Trust(ctx context.Context) (Trust, error) {
 	return t, nil
 }
 
-const kindImported = "imported"
-
-// sortCAs splits the CAs that have not expired: anchors and intermediates for
-// stations' certificates, and roots for servers'. An imported CA is an anchor
-// unless another imported one signed it.
-func sortCAs(cas []store.CA, now time.Time) (anchors, between, servers []*x509.Certificate, err error) {
+// sortCAs splits the CAs for stations' certificates that are trusted and have
+// not expired into anchors and intermediates. An imported CA is an anchor unless
+// another imported one signed it.
+func sortCAs(cas []store.CA, now time.Time) (anchors, between []*x509.Certificate, err error) {
 	var imported []*x509.Certificate
 	for _, c := range cas {
-		if now.After(c.NotAfter) {
+		if now.After(c.NotAfter) || c.State == store.CARetired {
 			continue
 		}
 		certs, err := pki.ParseCertificates([]byte(c.PEM))
 		if err != nil {
-			return nil, nil, nil, fmt.Errorf("CA %s in the database: %w", c.Fingerprint, err)
+			return nil, nil, fmt.Errorf("CA %s in the database: %w", c.Fingerprint, err)
 		}
 		switch {
-		case c.Kind == kindImported:
+		case c.Kind == store.KindImported:
 			imported = append(imported, certs[0])
 		case strings.HasPrefix(c.Kind, roleStation+"-"):
 			anchors = append(anchors, certs[0])
-		case strings.HasPrefix(c.Kind, roleRoot+"-"):
-			servers = append(servers, certs[0])
 		}
 	}
 	for _, c := range imported {
@@ -95,7 +98,7 @@ func sortCAs(cas []store.CA, now time.Time) (anchors, between, servers []*x509.C
 			anchors = append(anchors, c)
 		}
 	}
-	return anchors, between, servers, nil
+	return anchors, between, nil
 }
 
 // maxImported is how many CA certificates can be imported.
@@ -127,16 +130,16 @@ func (a *Authority) ImportCA(ctx context.Context, by, text string) ([]store.CA, 
 		if err := pki.CheckKey(c.PublicKey); err != nil {
 			return nil, invalid("pem", "", "CA certificate %s: %v", c.Subject, err)
 		}
-		list = append(list, store.CA{Fingerprint: pki.Fingerprint(c.Raw), Kind: kindImported, Subject: c.Subject.String(),
+		list = append(list, store.CA{Fingerprint: pki.Fingerprint(c.Raw), Kind: store.KindImported, Subject: c.Subject.String(),
 			NotAfter: c.NotAfter, Created: now, PEM: pki.EncodeCertificates(c)})
 	}
-	for _, ca := range list {
-		_, generation, err := a.store.AddCA(ctx, ca, a.entry(by, "ca.import", "", ca.Fingerprint, ca.Subject))
-		if err != nil {
-			return nil, err
-		}
-		a.publish(Change{Kind: ChangeTrust, Generation: generation})
+	_, generation, err := a.store.AddCAs(ctx, list, func(c store.CA) store.AuditEntry {
+		return a.entry(by, "ca.import", "", c.Fingerprint, c.Subject)
+	})
+	if err != nil {
+		return nil, err
 	}
+	a.publish(Change{Kind: ChangeTrust, Generation: generation})
 	return list, nil
 }
 
@@ -144,7 +147,7 @@ func (a *Authority) ImportCA(ctx context.Context, by, text string) ([]store.CA, 
 // until they end.
 func (a *Authority) RemoveCA(ctx context.Context, by, fingerprint string) error {
 	fingerprint = strings.ToLower(fingerprint)
-	generation, err := a.store.RemoveCA(ctx, fingerprint, kindImported, a.entry(by, "ca.remove", "", fingerprint, ""))
+	generation, err := a.store.RemoveCA(ctx, fingerprint, store.KindImported, a.entry(by, "ca.remove", "", fingerprint, ""))
 	if err != nil {
 		return err
 	}
@@ -152,7 +155,7 @@ func (a *Authority) RemoveCA(ctx context.Context, by, fingerprint string) error 
 	return nil
 }
 
-// CAs lists all CAs that are trusted, ours and imported ones.
+// CAs lists all CAs, ours and imported ones; of ours, also those that were retired.
 func (a *Authority) CAs(ctx context.Context) ([]store.CA, error) {
 	cas, _, err := a.store.CAs(ctx)
 	return cas, err
@@ -169,7 +172,10 @@ func (a *Authority) RevocationLists(ctx context.Context) (string, error) {
 	now := a.cfg.Now()
 	var b strings.Builder
 	for _, algorithm := range pki.Algorithms {
-		ca := a.cas[caName{roleStation, algorithm}]
+		ca, err := a.issuer(ctx, caName{roleStation, algorithm})
+		if err != nil {
+			return "", err
+		}
 		revoked, err := a.store.Revocations(ctx, fmt.Sprintf("%x", ca.Cert.SubjectKeyId), now, maxCRL)
 		if err != nil {
 			return "", err

@@ -57,18 +57,26 @@ func NewRoot(p Profile, s Subject, key crypto.Signer, now time.Time) (*CA, error
 // Issue signs a certificate for a public key. It is valid from now less the
 // profile's Backdate until now plus its Lifetime, within the CA's own life.
 func (ca *CA) Issue(p Profile, s Subject, public crypto.PublicKey, now time.Time) (*x509.Certificate, error) {
-	switch {
-	case ca.Key == nil:
-		return nil, fmt.Errorf("issuer %s: its key is not here", ca.Cert.Subject)
-	case now.After(ca.Cert.NotAfter):
-		return nil, fmt.Errorf("issuer %s: expired on %s", ca.Cert.Subject, ca.Cert.NotAfter.Format(time.DateOnly))
-	case now.Before(ca.Cert.NotBefore):
-		return nil, fmt.Errorf("issuer %s: not valid before %s, is this machine's clock right?", ca.Cert.Subject, ca.Cert.NotBefore.Format(time.DateTime))
+	if err := ca.able(now); err != nil {
+		return nil, err
 	}
 	if err := CheckKey(public); err != nil {
 		return nil, err
 	}
 	return ca.issue(p, s, public, now)
+}
+
+// able reports why the CA cannot sign certificates now.
+func (ca *CA) able(now time.Time) error {
+	switch {
+	case ca.Key == nil:
+		return fmt.Errorf("issuer %s: its key is not here", ca.Cert.Subject)
+	case now.After(ca.Cert.NotAfter):
+		return fmt.Errorf("issuer %s: expired on %s", ca.Cert.Subject, ca.Cert.NotAfter.Format(time.DateOnly))
+	case now.Before(ca.Cert.NotBefore):
+		return fmt.Errorf("issuer %s: not valid before %s, is this machine's clock right?", ca.Cert.Subject, ca.Cert.NotBefore.Format(time.DateTime))
+	}
+	return nil
 }
 
 func (ca *CA) issue(p Profile, s Subject, public crypto.PublicKey, now time.Time) (*x509.Certificate, error) {
@@ -105,9 +113,15 @@ func (ca *CA) issue(p Profile, s Subject, public crypto.PublicKey, now time.Time
 	if p.CA {
 		t.MaxPathLen, t.MaxPathLenZero = p.PathLen, p.PathLen == 0
 	}
+	return ca.sign(t, public)
+}
+
+// sign signs a template, within the CA's own life; without a certificate of its
+// own, the CA signs itself.
+func (ca *CA) sign(t *x509.Certificate, public crypto.PublicKey) (*x509.Certificate, error) {
 	parent := ca.Cert
 	if parent == nil {
-		parent = t // self-signed
+		parent = t
 	} else {
 		if t.NotBefore.Before(parent.NotBefore) {
 			t.NotBefore = parent.NotBefore
@@ -118,9 +132,31 @@ func (ca *CA) issue(p Profile, s Subject, public crypto.PublicKey, now time.Time
 	}
 	der, err := x509.CreateCertificate(rand.Reader, t, parent, public, ca.Key)
 	if err != nil {
-		return nil, fmt.Errorf("sign certificate of %s: %w", s.CommonName, err)
+		return nil, fmt.Errorf("sign certificate of %s: %w", t.Subject.CommonName, err)
 	}
 	return x509.ParseCertificate(der)
+}
+
+// CrossSign certifies another root's key and name, so that who trusts only this
+// root can verify what is below the other one. The cross certificate is valid
+// while both are; it takes the place of the other root in a chain.
+func (ca *CA) CrossSign(other *x509.Certificate, now time.Time) (*x509.Certificate, error) {
+	if err := ca.able(now); err != nil {
+		return nil, err
+	}
+	if !other.IsCA {
+		return nil, fmt.Errorf("certificate of %s is not of a CA", other.Subject)
+	}
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
+	}
+	return ca.sign(&x509.Certificate{
+		SerialNumber: serial, RawSubject: other.RawSubject, Subject: other.Subject, SubjectKeyId: other.SubjectKeyId,
+		NotBefore: other.NotBefore, NotAfter: other.NotAfter, KeyUsage: Root.KeyUsage,
+		BasicConstraintsValid: true, IsCA: true, MaxPathLen: other.MaxPathLen, MaxPathLenZero: other.MaxPathLenZero,
+		SignatureAlgorithm: ca.signature(),
+	}, other.PublicKey)
 }
 
 func (ca *CA) signature() x509.SignatureAlgorithm {

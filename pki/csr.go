@@ -2,8 +2,12 @@ package pki
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
@@ -28,7 +32,7 @@ func ParseCSR(text []byte) (*x509.CertificateRequest, error) {
 		return nil, err
 	}
 	i := slices.IndexFunc(list, func(b *pem.Block) bool {
-		return b.Type == "CERTIFICATE REQUEST" || b.Type == "NEW CERTIFICATE REQUEST"
+		return b.Type == typeRequest || b.Type == "NEW CERTIFICATE REQUEST"
 	})
 	if i < 0 {
 		return nil, errors.New("no PEM block of type CERTIFICATE REQUEST")
@@ -65,6 +69,34 @@ func CheckSubject(csr *x509.CertificateRequest, serial, operator string) error {
 		return fmt.Errorf("signing request names organization (O) %.64q, the operator is %q", o[0], operator)
 	}
 	return nil
+}
+
+// NewCARequest makes a PKCS#10 request (PEM) for a CA that somebody else
+// certifies. It asks to be a CA without CAs below it.
+func NewCARequest(s Subject, key crypto.Signer) (string, error) {
+	if err := CheckName(s.CommonName); err != nil {
+		return "", fmt.Errorf("common name %.80q %w", s.CommonName, err)
+	}
+	constraints, err := asn1.Marshal(struct {
+		IsCA       bool
+		MaxPathLen int
+	}{true, 0})
+	if err != nil {
+		return "", err
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
+		Subject:         pkix.Name{CommonName: s.CommonName, Organization: []string{s.Organization}},
+		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 19}, Critical: true, Value: constraints}},
+	}, key)
+	if err != nil {
+		return "", fmt.Errorf("signing request of %s: %w", s.CommonName, err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: typeRequest, Bytes: der})), nil
+}
+
+// EncodeRequest returns a signing request as PEM.
+func EncodeRequest(csr *x509.CertificateRequest) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: typeRequest, Bytes: csr.Raw}))
 }
 
 // Fingerprint is the lower-case hex SHA-256 of a certificate's DER form.

@@ -12,8 +12,12 @@ import (
 
 const (
 	typeCertificate = "CERTIFICATE"
+	typeRequest     = "CERTIFICATE REQUEST"
 	typeKey         = "PRIVATE KEY"
 )
+
+// TypeEncryptedKey is the PEM type of a PKCS#8 key under a passphrase.
+const TypeEncryptedKey = "ENCRYPTED PRIVATE KEY"
 
 // EncodeCertificates returns certificates as PEM, in their order.
 func EncodeCertificates(certs ...*x509.Certificate) string {
@@ -86,6 +90,9 @@ func ParseCertificates(text []byte) ([]*x509.Certificate, error) {
 // ErrNoKey: the PEM text holds no private key.
 var ErrNoKey = errors.New("no PEM block of a private key")
 
+// ErrEncryptedKey: the private key in the PEM text needs a passphrase.
+var ErrEncryptedKey = errors.New("private key is encrypted with a passphrase")
+
 // ParseKey returns the first private key in PEM text: PKCS#8, or the older
 // forms of OpenSSL.
 func ParseKey(text []byte) (crypto.Signer, error) {
@@ -102,8 +109,8 @@ func ParseKey(text []byte) (crypto.Signer, error) {
 			key, err = x509.ParseECPrivateKey(b.Bytes)
 		case "RSA PRIVATE KEY":
 			key, err = x509.ParsePKCS1PrivateKey(b.Bytes)
-		case "ENCRYPTED PRIVATE KEY":
-			return nil, errors.New("private key is encrypted with a passphrase")
+		case TypeEncryptedKey:
+			return nil, ErrEncryptedKey
 		default:
 			continue
 		}

@@ -10,7 +10,7 @@ import (
 type Profile struct {
 	Name string
 	CA   bool
-	// PathLen is how many CAs may follow a CA.
+	// PathLen is how many CAs may follow a CA; negative: any number.
 	PathLen int
 	// KeyUsage is for all keys; RSA and EC usages are added by the key's kind.
 	KeyUsage, RSA, EC x509.KeyUsage
@@ -30,9 +30,10 @@ const (
 // against it, and a certificate without one is good for both ends of TLS.
 //
 // Ten years keep a root made before 2028 clear of January 2038, where stations
-// with 32-bit clocks stop.
+// with 32-bit clocks stop. A root bounds no path, so that it can sign its
+// successor (CrossSign) with CAs below that.
 var (
-	Root = Profile{Name: "root", CA: true, PathLen: 1,
+	Root = Profile{Name: "root", CA: true, PathLen: -1,
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, Backdate: day, Lifetime: 10 * year}
 	StationCA = Profile{Name: "station-ca", CA: true,
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, Backdate: day, Lifetime: 10 * year}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -69,13 +70,17 @@ func (p *process) startAuthority(db *databaseFlags, f *authorityFlags) error {
 	if err != nil {
 		return err
 	}
-	trust, err := a.Trust(p.ctx)
-	if err != nil {
+	anchor := filepath.Join(db.Data, "ca.crt")
+	if err := writeAnchor(p.ctx, a, anchor); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(db.Data, "ca.crt"), []byte(trust.ServerRoots), 0o644); err != nil {
-		return fmt.Errorf("trust anchor for stations: %w", err)
-	}
+	p.services.start("trust anchor", func(ctx context.Context) error { // other replicas may change it, too
+		return b.Listen(ctx, "change."+string(authority.ChangeTrust), "", func(string, []byte) {
+			if err := writeAnchor(ctx, a, anchor); err != nil && ctx.Err() == nil {
+				log.Error("bring the trust anchor up to date", "err", err)
+			}
+		})
+	}, nil)
 	p.services.start("authority", a.Run, nil)
 	handlers := a.Handlers()
 	p.services.start("authority on the bus", func(ctx context.Context) error {
@@ -94,6 +99,30 @@ func (p *process) startAuthority(db *databaseFlags, f *authorityFlags) error {
 		}
 		return nil
 	})
+	return nil
+}
+
+// writeAnchor writes what stations trust to a file, whole or not at all.
+func writeAnchor(ctx context.Context, a *authority.Authority, path string) error {
+	trust, err := a.Trust(ctx)
+	if err != nil {
+		return fmt.Errorf("trust anchor for stations: %w", err)
+	}
+	if old, err := os.ReadFile(path); err == nil && string(old) == trust.ServerRoots {
+		return nil
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".ca.crt-*")
+	if err != nil {
+		return fmt.Errorf("trust anchor for stations: %w", err)
+	}
+	defer os.Remove(f.Name())
+	_, err = f.WriteString(trust.ServerRoots)
+	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("trust anchor for stations: %w", err)
+	}
 	return nil
 }
 

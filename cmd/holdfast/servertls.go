@@ -41,6 +41,7 @@ type serverTLS struct {
 	keys         []crypto.Signer
 	certificates []tls.Certificate
 	renew        time.Time    // when to ask for new ones
+	issuers      string       // Trust.ServerIssuers when they were issued
 	read         [2]time.Time // modification times of the newest certificate and key file
 	generation   int64
 
@@ -151,8 +152,10 @@ func (s *serverTLS) update(ctx context.Context) error {
 	}
 	if len(s.files) > 0 {
 		err = s.loadFiles()
-	} else if time.Now().After(s.renew) {
-		err = s.issue(ctx)
+	} else if time.Now().After(s.renew) || s.issuers != trust.ServerIssuers {
+		if err = s.issue(ctx); err == nil {
+			s.issuers = trust.ServerIssuers
+		}
 	}
 	if err != nil {
 		return err

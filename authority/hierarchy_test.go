@@ -59,22 +59,21 @@ func TestFirstStartAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all [4]hierarchy
+	var all [4][]store.CA
 	var wg sync.WaitGroup
 	for i := range all {
 		wg.Go(func() {
-			h, err := openChain(cfg, pki.ECDSA, nil)
-			if err != nil {
+			var err error
+			if all[i], err = prepareCAs(t.Context(), cfg, newKeyring(), nil); err != nil {
 				t.Error(err)
 			}
-			all[i] = h
 		})
 	}
 	wg.Wait()
-	for _, h := range all[1:] {
-		for name, ca := range h {
-			if !ca.Cert.Equal(all[0][name].Cert) {
-				t.Errorf("%s differs", name)
+	for _, list := range all[1:] {
+		for i, ca := range list {
+			if ca.Fingerprint != all[0][i].Fingerprint {
+				t.Errorf("%s differs", ca.Kind)
 			}
 		}
 	}
@@ -164,7 +163,7 @@ func caDirOther(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openChain(cfg, pki.ECDSA, nil); err != nil {
+	if err := (&caDirectory{cfg: cfg, keys: newKeyring()}).chain(t.Context(), pki.ECDSA); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -192,7 +191,7 @@ func TestReplacedCAs(t *testing.T) {
 	where, dir := storetest.SQLite(t), caDir(t)
 	f := start(t, where, dir)
 	chain := der(t, f.add(t, NewStation{ID: "A", Serial: "SN-A", Profile: 3}).Issued.Chain)
-	unseen := [][]byte{signed(t, f.cas[caName{roleStation, pki.ECDSA}], newKey(t, pki.ECDSA).Public(), nil)}
+	unseen := [][]byte{signed(t, f.cas.issuing[caName{roleStation, pki.ECDSA}].CA, newKey(t, pki.ECDSA).Public(), nil)}
 	before, err := f.Trust(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -202,7 +201,7 @@ func TestReplacedCAs(t *testing.T) {
 		write(t, dir, name, read(t, other, name))
 	}
 	f = start(t, where, dir)
-	if c := f.seen(); len(c) != 3 || c[0].Kind != ChangeTrust {
+	if c := f.seen(); len(c) != 1 || c[0].Kind != ChangeTrust {
 		t.Errorf("changes %+v", c)
 	}
 	if !strings.Contains(f.log.String(), "did not know") {
