@@ -54,7 +54,7 @@ var permissionsOf = map[Role]permissions{
 	RoleCSMS: {
 		publish: []string{
 			"down.*", "authority.>", "gateway.report", "gateway.disconnect", "live.>",
-			"leak.block", "leak.verdict",
+			"leak.block", "leak.verdict", "leak.fleet",
 			"$JS.API.INFO",
 			"$JS.API.STREAM.INFO." + logStream, "$JS.API.STREAM.CREATE." + logStream, "$JS.API.STREAM.UPDATE." + logStream,
 			"$JS.API.CONSUMER.CREATE." + logStream, "$JS.API.CONSUMER.CREATE." + logStream + ".>",

@@ -234,14 +234,14 @@ func (d *Detector) judge(c Class, now time.Time, y, r, load []float64, se, rss f
 			continue
 		}
 		floor := d.floor(c, w, rss)
-		t, ok := testTrend(r, load, w.hours, se, quantile)
+		t, ok := testTrend(r, load, w.hours, perHour, se, quantile)
 		if !ok {
 			continue
 		}
 		speaks := OK
 		switch {
 		case !t.grows(floor):
-			raw, ok := testTrend(y, load, w.hours, 0, quantile)
+			raw, ok := testTrend(y, load, w.hours, perHour, 0, quantile)
 			if ok && raw.grows(floor) {
 				speaks = Explained
 			}

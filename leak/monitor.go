@@ -27,7 +27,8 @@ type MonitorConfig struct {
 
 // Report is a block of a process as it is told to others.
 type Report struct {
-	Process string `json:"process"`
+	Process string    `json:"process"`
+	Started time.Time `json:"started"`
 	Block
 	// Known are the values of the block; Beta what one connection adds.
 	Known map[Class]float64 `json:"values"`
@@ -94,7 +95,7 @@ func (m *Monitor) sample() {
 }
 
 func (m *Monitor) report(b Block) Report {
-	r := Report{Process: m.detector.cfg.Process, Block: b, Known: make(map[Class]float64, numClasses), Beta: make(map[Class]float64, numClasses)}
+	r := Report{Process: m.detector.cfg.Process, Started: m.detector.cfg.Start, Block: b, Known: make(map[Class]float64, numClasses), Beta: make(map[Class]float64, numClasses)}
 	r.Connections, r.RSS = finite(b.Connections), finite(b.RSS)
 	beta := m.detector.Beta()
 	for i, c := range classes {

@@ -2,6 +2,7 @@ package leak
 
 import (
 	"context"
+	"math"
 	"runtime"
 	"sync"
 )
@@ -53,21 +54,39 @@ type SyntheticConfig struct {
 	Hours int     // length of a series; zero means 96
 	Noise float64 // times the usual; zero means 1
 	Rates []float64
+	// Fleets is how many fleets of 10 pods are simulated per placement and leak.
+	// They take some 20 s of CPU each.
+	Fleets int
 }
 
 // SyntheticReport is what the detector and others made of simulated series.
 type SyntheticReport struct {
-	Hours    int             `json:"hours"`
-	Healthy  []HealthyCase   `json:"healthy"`
-	Leaking  []LeakingCase   `json:"leaking"`
-	Detector Confusion       `json:"detector"`
-	RawMK    Confusion       `json:"raw_mann_kendall"`
-	OLS      Confusion       `json:"ols"`
-	BlockMK  Confusion       `json:"block_mann_kendall"`
-	PodDays  float64         `json:"pod_days"` // of healthy series
-	Alarms   int             `json:"false_alarms"`
-	ClassHit int             `json:"class_right"` // of the leaks that were found
-	Interval map[Class][]int `json:"interval"`    // per class: slopes inside of their interval, found
+	Hours    int           `json:"hours"`
+	Healthy  []HealthyCase `json:"healthy"`
+	Leaking  []LeakingCase `json:"leaking"`
+	Detector Confusion     `json:"detector"`
+	RawMK    Confusion     `json:"raw_mann_kendall"`
+	OLS      Confusion     `json:"ols"`
+	BlockMK  Confusion     `json:"block_mann_kendall"`
+	PodDays  float64       `json:"pod_days"` // of healthy series
+	Alarms   int           `json:"false_alarms"`
+	ClassHit int           `json:"class_right"` // of the leaks that were found
+	Fleets   []FleetCase   `json:"fleets,omitempty"`
+}
+
+// FleetCase is one placement with one leak: PerMTLS bytes for each new
+// mutual-TLS connection; 0 is a healthy fleet.
+type FleetCase struct {
+	Placement    Placement `json:"placement"`
+	PerMTLS      float64   `json:"bytes_per_mtls_connection"`
+	Runs         int       `json:"runs"`
+	Single       int       `json:"found_by_a_process"`
+	Flagged      int       `json:"processes_flagged"` // of 10 per run
+	Fleet        int       `json:"found_by_comparison"`
+	FleetHours   []float64 `json:"comparison_hours"` // after the onset
+	Right        int       `json:"cohort_right"`
+	Wrong        int       `json:"cohort_wrong"` // a wrong one was named at any time
+	Undetermined int       `json:"cohort_undetermined"`
 }
 
 // HealthyCase is one scenario without a leak.
@@ -141,13 +160,15 @@ func RunSynthetic(ctx context.Context, cfg SyntheticConfig) (SyntheticReport, er
 	type run struct {
 		healthy, leaking int // index of the case, or -1
 		c                Synthetic
+		fleet            int // index of the case, or -1
+		f                SyntheticFleet
 	}
-	rep := SyntheticReport{Hours: cfg.Hours, Interval: make(map[Class][]int)}
+	rep := SyntheticReport{Hours: cfg.Hours}
 	var runs []run
 	for i, s := range Scenarios() {
 		rep.Healthy = append(rep.Healthy, HealthyCase{Scenario: s, Runs: cfg.Seeds})
 		for k := range cfg.Seeds {
-			runs = append(runs, run{i, -1, Synthetic{Seed: cfg.First + uint64(k), Scenario: s, Noise: cfg.Noise}})
+			runs = append(runs, run{healthy: i, leaking: -1, fleet: -1, c: Synthetic{Seed: cfg.First + uint64(k), Scenario: s, Noise: cfg.Noise}})
 		}
 	}
 	type leakCase struct {
@@ -162,8 +183,24 @@ func RunSynthetic(ctx context.Context, cfg SyntheticConfig) (SyntheticReport, er
 			for k := range cfg.Seeds {
 				seed := cfg.First + uint64(k)
 				onset := 1 + 29*float64(seed%31)/31
-				runs = append(runs, run{-1, len(rep.Leaking) - 1, Synthetic{Seed: seed, Scenario: l.scenario, Noise: cfg.Noise,
+				runs = append(runs, run{healthy: -1, leaking: len(rep.Leaking) - 1, fleet: -1, c: Synthetic{Seed: seed, Scenario: l.scenario, Noise: cfg.Noise,
 					Leak: &SyntheticLeak{Class: l.class, Rate: rate, Onset: onset, Bursty: l.bursty}}})
+			}
+		}
+	}
+	const pods = 10
+	for _, place := range Placements() {
+		for _, bytes := range []float64{0, 110, 400} { // 1 % of them keep 11 KB, or 40 KB
+			if cfg.Fleets == 0 {
+				continue
+			}
+			rep.Fleets = append(rep.Fleets, FleetCase{Placement: place, PerMTLS: bytes, Runs: cfg.Fleets})
+			for k := range cfg.Fleets {
+				f := SyntheticFleet{Pods: pods, Hours: cfg.Hours, Seed: cfg.First + uint64(k), Placement: place}
+				if bytes > 0 {
+					f.Leak = &SyntheticLeak{Class: HeapLive, Onset: 1 + 29*float64(k%31)/31, PerMTLS: bytes}
+				}
+				runs = append(runs, run{healthy: -1, leaking: -1, fleet: len(rep.Fleets) - 1, f: f})
 			}
 		}
 	}
@@ -181,6 +218,13 @@ func RunSynthetic(ctx context.Context, cfg SyntheticConfig) (SyntheticReport, er
 				r := runs[next]
 				next++
 				mu.Unlock()
+				if r.fleet >= 0 {
+					o := r.f.Run()
+					mu.Lock()
+					rep.Fleets[r.fleet].count(o, r.f.Leak)
+					mu.Unlock()
+					continue
+				}
 				o := simulate(r.c, cfg.Hours)
 				mu.Lock()
 				rep.count(r.healthy, r.leaking, o)
@@ -221,6 +265,20 @@ func (rep *SyntheticReport) count(healthy, leaking int, o outcome) {
 		l.Right++
 		rep.ClassHit++
 	}
+}
+
+func (f *FleetCase) count(o FleetOutcome, l *SyntheticLeak) {
+	f.Single += btoi(!math.IsNaN(o.Single))
+	f.Flagged += o.Flagged
+	if !math.IsNaN(o.Fleet) {
+		f.Fleet++
+		if l != nil {
+			f.FleetHours = append(f.FleetHours, o.Fleet-l.Onset)
+		}
+	}
+	f.Right += btoi(o.Last == CohortMTLS && l != nil)
+	f.Undetermined += btoi(o.Last == CohortUndetermined)
+	f.Wrong += btoi(o.Cohorts[CohortTLS] || o.Cohorts[CohortBoth] || l == nil && o.Cohorts[CohortMTLS])
 }
 
 func btoi(b bool) int {

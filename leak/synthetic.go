@@ -34,6 +34,9 @@ type SyntheticLeak struct {
 	Rate   float64 // percent of the resident set, per hour
 	Onset  float64 // hours after the start
 	Bursty bool    // in bursts some hours apart
+	// PerMTLS is bytes for each new connection with a client certificate, instead
+	// of Rate.
+	PerMTLS float64
 }
 
 // Synthetic is a simulated gateway pod of some 10,000 stations. The same values
@@ -43,6 +46,9 @@ type Synthetic struct {
 	Scenario Scenario
 	Noise    float64        // times the usual one; zero means 1
 	Leak     *SyntheticLeak // nil: healthy
+	// MTLSShare is the share of mutual TLS among the connections; 0 means half of
+	// them, negative none.
+	MTLSShare float64
 }
 
 const (
@@ -52,17 +58,24 @@ const (
 	socketKeeps       = 4 << 10
 )
 
+var syntheticStart = time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC)
+
 // Run feeds the samples of so many hours to f until it returns false.
 func (c Synthetic) Run(hours int, f func(Sample) bool) {
 	name := fnv.New64a()
 	fmt.Fprint(name, c.Scenario, c.Leak) // other cases get other numbers
 	r := rand.New(rand.NewPCG(c.Seed, name.Sum64()))
 	between := func(a, b float64) float64 { return a + (b-a)*r.Float64() }
+	share := c.MTLSShare
+	if share == 0 {
+		share = 0.5
+	}
+	share = max(share, 0)
 	noise := c.Noise
 	if noise == 0 {
 		noise = 1
 	}
-	start := time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC)
+	start := syntheticStart
 
 	// What this pod is like.
 	n0 := between(8000, 12000)
@@ -92,7 +105,7 @@ func (c Synthetic) Run(hours int, f func(Sample) bool) {
 	}
 	var nNoise, load, wander, meta, unusedHigh, socketNoise float64
 	storm, pods := 0.0, 1.0
-	opened := Opened{int64(n0 / 2), int64(n0 / 2)}
+	var opened Opened
 	highest := 0.0
 	before := n0
 	dt := syntheticInterval.Hours()
@@ -115,10 +128,11 @@ func (c Synthetic) Run(hours int, f func(Sample) bool) {
 		if h < 0.3 { // they come
 			n = math.Round(n * h / 0.3)
 		}
-		churn := int64(n*0.02*dt*10 + max(0, n-before)) // 20 % an hour, and those that come back
+		churn := n*0.04*dt + max(0, n-before) // 4 % an hour, and those that come back
 		before = n
-		opened.TLS += churn / 2
-		opened.MTLS += churn - churn/2
+		mtls := math.Round(churn * share)
+		opened.MTLS += int64(mtls)
+		opened.TLS += int64(math.Round(churn) - mtls)
 		highest = max(highest, n)
 
 		messages := 1 + 0.5*math.Sin(2*math.Pi*(h-loadPhase)/syntheticDay) + ar(&load, 1, 0.2*noise, dt)
@@ -160,7 +174,9 @@ func (c Synthetic) Run(hours int, f func(Sample) bool) {
 
 		if l := c.Leak; l != nil && h >= l.Onset {
 			step := l.Rate / 100 * rss0 * dt
-			if l.Bursty {
+			if l.PerMTLS > 0 {
+				leaked += l.PerMTLS * mtls
+			} else if l.Bursty {
 				if h >= nextBurst {
 					bursts = step / dt * between(2, 6) // what the hours until the next one would have leaked
 					leaked += bursts

@@ -69,13 +69,13 @@ func (t trend) grows(floor float64) bool {
 	return t.p < alpha && t.growth >= floor && t.growth >= noiseTimes*t.noise
 }
 
-// testTrend tests the newest hours of r, one value per block, NaN where there
-// is none. slack is a series of the same length whose trend explains that of r
+// testTrend tests the newest hours of r, of which rate values are an hour, NaN
+// where there is none. slack is a series of the same length whose trend explains that of r
 // with an uncertain factor: extra is the standard error of that factor. ok is
 // false if too much is missing.
-func testTrend(r, slack []float64, hours int, extra, quantile float64) (t trend, ok bool) {
-	n := hours * perHour
-	if len(r) < n {
+func testTrend(r, slack []float64, hours, rate int, extra, quantile float64) (t trend, ok bool) {
+	n := hours * rate
+	if len(r) < n || n < testBlocks {
 		return t, false
 	}
 	r = r[len(r)-n:]

@@ -14,7 +14,8 @@ import (
 
 const (
 	subjectBlock   = "leak.block"   // ten minutes of a process, for the comparison
-	subjectVerdict = "leak.verdict" // a verdict that is new or has changed
+	subjectVerdict = "leak.verdict" // a verdict of a process that is new or has changed
+	subjectFleet   = "leak.fleet"   // the same of the comparison, and cohorts that were found
 	sampleInterval = 30 * time.Second
 )
 
@@ -78,19 +79,56 @@ func (p *process) startLeakDetector(f *adminFlags, role, id string) error {
 	return nil
 }
 
-// startVerdicts records what the leak detectors of all processes find.
+// startVerdicts records what the leak detectors of all processes find, and
+// compares the gateways. Every csms does: they come to the same result, and a
+// verdict is recorded once.
 func (p *process) startVerdicts(record *store.CSMS) {
 	b, log := p.bus, p.log
+	contrast := leak.NewContrast()
+	p.admin.register(contrast.Collectors())
+	save := func(ctx context.Context, v leak.Verdict) {
+		if err := record.SaveLeakVerdict(ctx, recorded(v)); err != nil && ctx.Err() == nil {
+			log.Error("record a verdict", "process", v.Process, "class", v.Class, "err", err)
+		}
+	}
 	p.services.start("verdicts", func(ctx context.Context) error {
-		return b.Listen(ctx, subjectVerdict, "csms", func(_ string, data []byte) {
-			var v store.LeakVerdict
+		return b.Listen(ctx, subjectVerdict, "", func(_ string, data []byte) {
+			var v leak.Verdict
 			if err := json.Unmarshal(data, &v); err != nil || v.ID == "" {
 				log.Warn("a verdict that cannot be read", "err", err)
 				return
 			}
-			if err := record.SaveLeakVerdict(ctx, v); err != nil && ctx.Err() == nil {
-				log.Error("record a verdict", "process", v.Process, "class", v.Class, "err", err)
+			save(ctx, contrast.Hear(v))
+		})
+	}, nil)
+	p.services.start("comparison of gateways", func(ctx context.Context) error {
+		return b.Listen(ctx, subjectBlock, "", func(_ string, data []byte) {
+			var r leak.Report
+			if err := json.Unmarshal(data, &r); err != nil || r.Process == "" {
+				log.Warn("a report of memory that cannot be read", "err", err)
+				return
+			}
+			for _, v := range contrast.Add(r) {
+				leak.Log(log, v)
+				save(ctx, v)
+				if data, err := json.Marshal(told{v, v.String()}); err == nil {
+					b.Publish(subjectFleet, data) // the record has it
+				}
 			}
 		})
 	}, nil)
+}
+
+// recorded is a verdict as the record keeps it.
+func recorded(v leak.Verdict) store.LeakVerdict {
+	estimate := func(e leak.Estimate) store.LeakEstimate { return store.LeakEstimate(e) }
+	return store.LeakVerdict{
+		ID: v.ID, Process: v.Process, Class: string(v.Class), Cohort: string(v.Cohort), State: string(v.State),
+		Time: v.Time, Changed: v.Changed, Ended: v.Ended, Onset: v.Onset, Kept: v.Kept,
+		WindowHours: v.WindowHours, Growth: v.Growth, P: v.P, Summary: v.String(),
+		Forecast: store.LeakForecast{
+			PerDay: estimate(v.Forecast.PerDay), PerReconnect: estimate(v.Forecast.PerReconnect), RSSPerDay: estimate(v.Forecast.RSSPerDay),
+			HoursToLimit: estimate(v.Forecast.HoursToLimit), PodsPerWeek: estimate(v.Forecast.PodsPerWeek),
+		},
+	}
 }

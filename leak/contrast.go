@@ -1,0 +1,507 @@
+package leak
+
+import (
+	"cmp"
+	"maps"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const (
+	// Fleet is the Process of verdicts over all processes.
+	Fleet = "fleet"
+
+	// maxMembers bounds the processes that are compared; more are ignored and
+	// counted. Each takes about 8 KB.
+	maxMembers = 1000
+	// maxStanding bounds the verdicts of processes that are remembered.
+	maxStanding = 1000
+	// keptHours is the longest window of the comparison.
+	keptHours = 72
+	// memberGone is after how many hours of silence a process is forgotten.
+	memberGone = 6
+	// attributeHours is the least time of growth from which a cohort is named.
+	attributeHours = 12
+)
+
+// fleetWindows have lower floors than those of one process: what all processes
+// do, day and night, deployments and storms, cancels out.
+var fleetWindows = [...]window{{24, 0.01, 0.004}, {48, 0.0075, 0.003}, {72, 0.0075, 0.003}}
+
+// Contrast compares gateways whose connections are made up differently: pods
+// with more mutual TLS grow faster if mutual TLS leaks. It finds leaks that are
+// too small for every single process, and names the cohort. All methods may be
+// called concurrently.
+type Contrast struct {
+	mu       sync.Mutex
+	members  map[string]*member
+	checked  int64 // hour that was looked at last
+	standing map[string]Verdict
+	classes  [numClasses]fleetWatch
+	dropped  int64 // reports of processes beyond maxMembers
+}
+
+// member is what a Contrast knows of one process, by the hour.
+type member struct {
+	started time.Time
+	last    int64 // hour of the newest complete value
+	hour    int64 // being gathered
+	reports []Report
+	hours   []hourOf
+}
+
+type hourOf struct {
+	rss       float64
+	opened    Opened // at its end
+	residuals Values
+}
+
+// fleetWatch is the state of one class over all processes.
+type fleetWatch struct {
+	fired, calm int
+	active      bool
+	count       int
+	verdict     Verdict
+	cohort      Cohort
+}
+
+// NewContrast starts nothing; feed it with Add and Hear.
+func NewContrast() *Contrast {
+	return &Contrast{members: make(map[string]*member), standing: make(map[string]Verdict)}
+}
+
+// Hear takes a verdict of a process and returns it with the cohort that the
+// comparison has found for its class, if it has.
+func (c *Contrast) Hear(v Verdict) Verdict {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := v.Class.Index(); i >= 0 && v.Cohort == CohortUnknown {
+		v.Cohort = cmp.Or(c.standing[v.ID].Cohort, c.classes[i].cohort)
+	}
+	switch _, known := c.standing[v.ID]; {
+	case !v.State.Leak():
+		delete(c.standing, v.ID)
+	case known || len(c.standing) < maxStanding:
+		c.standing[v.ID] = v
+	}
+	return v
+}
+
+// Add takes a block of a process. Ten minutes into every hour it compares all
+// processes and returns verdicts over the fleet that are new or changed, and
+// verdicts of processes whose cohort became known.
+func (c *Contrast) Add(r Report) []Verdict {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := c.members[r.Process]
+	if m == nil || !m.started.Equal(r.Started) {
+		if m == nil && len(c.members) >= maxMembers {
+			c.dropped++
+			return nil
+		}
+		m = &member{started: r.Started, hour: r.Number / int64(perHour)}
+		c.members[r.Process] = m
+	}
+	m.add(r)
+	hour := r.Number / int64(perHour)
+	if c.checked == 0 {
+		c.checked = hour
+	}
+	if r.Number%int64(perHour) == 0 || hour <= c.checked { // others may still be telling the last block
+		return nil
+	}
+	c.checked = hour
+	for name, m := range c.members {
+		if hour-m.hour > memberGone {
+			delete(c.members, name)
+		}
+	}
+	return c.check(hour-1, time.Unix(0, hour*int64(time.Hour)).UTC())
+}
+
+// add gathers a block; the first of a new hour completes the one before.
+func (m *member) add(r Report) {
+	hour := r.Number / int64(perHour)
+	if hour < m.hour {
+		return
+	}
+	if hour > m.hour {
+		m.complete()
+		if gap := hour - m.hour - 1; gap > 0 {
+			for range min(gap, keptHours) {
+				m.push(missingHour(r.Opened))
+			}
+		}
+		m.last, m.hour, m.reports = hour-1, hour, m.reports[:0]
+	}
+	if len(m.reports) < perHour {
+		m.reports = append(m.reports, r)
+	}
+}
+
+// complete condenses the blocks of an hour.
+func (m *member) complete() {
+	if len(m.reports) == 0 {
+		m.push(missingHour(Opened{}))
+		return
+	}
+	h := hourOf{opened: m.reports[len(m.reports)-1].Opened}
+	var list []float64
+	for i, c := range classes {
+		list = list[:0]
+		for _, r := range m.reports {
+			if v, ok := r.Known[c]; ok {
+				list = append(list, v-r.Beta[c]*r.Connections)
+			}
+		}
+		h.residuals[i] = Median(list)
+	}
+	list = list[:0]
+	for _, r := range m.reports {
+		list = append(list, r.RSS)
+	}
+	h.rss = Median(list)
+	m.push(h)
+}
+
+func (m *member) push(h hourOf) {
+	if len(m.hours) == keptHours {
+		m.hours = append(m.hours[:0], m.hours[1:]...)
+	}
+	m.hours = append(m.hours, h)
+}
+
+func missingHour(o Opened) hourOf {
+	h := hourOf{opened: o, rss: math.NaN()}
+	for i := range h.residuals {
+		h.residuals[i] = math.NaN()
+	}
+	return h
+}
+
+// newest returns the last n hours of a class; ok if enough of them are known.
+func (m *member) newest(class, n int) (r []float64, opened Opened, ok bool) {
+	if len(m.hours) < n {
+		return nil, opened, false
+	}
+	r = make([]float64, n)
+	missing := 0
+	for i, h := range m.hours[len(m.hours)-n:] {
+		if r[i] = h.residuals[class]; math.IsNaN(r[i]) {
+			missing++
+		}
+	}
+	return r, m.opened(n), missing*10 <= n
+}
+
+// opened counts the connections of the last n hours.
+func (m *member) opened(n int) Opened {
+	last := len(m.hours) - 1
+	return m.hours[last].opened.sub(m.hours[max(0, last-n)].opened)
+}
+
+// check compares the processes whose hour is complete.
+func (c *Contrast) check(hour int64, now time.Time) []Verdict {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(c.members)) {
+		if c.members[name].last == hour {
+			names = append(names, name)
+		}
+	}
+	var out []Verdict
+	for i, class := range classes {
+		if class == Retained {
+			continue
+		}
+		found, t, x := c.judge(i, names, now)
+		out = append(out, c.decide(i, class, now, found, t, x, names)...)
+	}
+	return out
+}
+
+// comparison is the series that a trend was found in.
+type comparison struct {
+	series []float64 // by the hour
+	cohort Cohort    // whose growth it is: tls, mtls, or unknown for the mean of all
+	rss    float64
+}
+
+// judge looks for growth of one cohort against the other, then of all.
+func (c *Contrast) judge(class int, names []string, now time.Time) (bool, trend, comparison) {
+	quantile := 0.5
+	if classes[class].highWater() {
+		quantile = 0.2
+	}
+	for _, w := range fleetWindows {
+		if classes[class] == HeapUnused && w.hours < 72 {
+			continue
+		}
+		var rs [][]float64
+		var shares []float64
+		var all []float64
+		oldest := math.Inf(1) // the youngest process, hours
+		for _, name := range names {
+			m := c.members[name]
+			r, opened, ok := m.newest(class, w.hours)
+			if !ok || opened.total() == 0 {
+				continue
+			}
+			rs = append(rs, r)
+			shares = append(shares, float64(opened.MTLS)/float64(opened.total()))
+			for _, h := range m.hours[len(m.hours)-w.hours:] {
+				if !math.IsNaN(h.rss) {
+					all = append(all, h.rss)
+				}
+			}
+			oldest = min(oldest, now.Sub(m.started).Hours())
+		}
+		if len(rs) < 2 {
+			continue
+		}
+		rss := Median(all)
+		floor := max(leastBytes/4, w.bytes*rss)
+		if classes[class].Count() {
+			floor = leastCount
+		}
+		if deviation(shares) >= leastSkew {
+			for _, side := range []struct {
+				sign   float64
+				cohort Cohort
+			}{{1, CohortMTLS}, {-1, CohortTLS}} {
+				x := comparison{contrast(rs, shares, side.sign), side.cohort, rss}
+				t, ok := testTrend(x.series, x.series, w.hours, 1, 0, quantile)
+				if !ok || !t.grows(floor) || t.shape != steady {
+					continue
+				}
+				// A trend of the contrast must also be explained by the connections.
+				if at := c.attributeSince(class, names, w.hours); at.Cohort == side.cohort || at.Cohort == CohortBoth {
+					return true, t, x
+				}
+			}
+		}
+		if oldest*float64(time.Hour) < float64(grownAge) || w.hours < 48 {
+			continue
+		}
+		x := comparison{mean(rs), CohortUnknown, rss}
+		if t, ok := testTrend(x.series, x.series, w.hours, 1, 0, quantile); ok && t.grows(max(floor, 0.01*rss)) && t.shape == steady {
+			return true, t, x
+		}
+	}
+	return false, trend{}, comparison{}
+}
+
+// contrast is how much more a process with one kind of connections only would
+// hold than one with the other kind only.
+func contrast(rs [][]float64, shares []float64, sign float64) []float64 {
+	out := make([]float64, len(rs[0]))
+	for t := range out {
+		mean, n := 0.0, 0.0
+		for i := range rs {
+			if !math.IsNaN(rs[i][t]) {
+				mean, n = mean+shares[i], n+1
+			}
+		}
+		mean /= n
+		sxx, sum := 0.0, 0.0
+		for i, r := range rs {
+			if !math.IsNaN(r[t]) {
+				d := shares[i] - mean
+				sxx += d * d
+				// Each process counts from its own level: who is missing for an hour must
+				// not shift the others.
+				sum += d * (r[t] - Median(known(r)))
+			}
+		}
+		out[t] = sign * sum / sxx
+		if n < 2 || sxx == 0 {
+			out[t] = math.NaN()
+		}
+	}
+	return out
+}
+
+func mean(rs [][]float64) []float64 {
+	out := make([]float64, len(rs[0]))
+	for t := range out {
+		n := 0.0
+		for _, r := range rs {
+			if !math.IsNaN(r[t]) {
+				out[t] += r[t] - Median(known(r))
+				n++
+			}
+		}
+		out[t] /= n
+	}
+	return out
+}
+
+func known(xs []float64) []float64 {
+	out := make([]float64, 0, len(xs))
+	for _, x := range xs {
+		if !math.IsNaN(x) {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// decide moves a class on, attributes its growth, and returns what there is to tell.
+func (c *Contrast) decide(class int, name Class, now time.Time, found bool, t trend, x comparison, names []string) []Verdict {
+	w := &c.classes[class]
+	if found {
+		w.fired, w.calm = w.fired+1, 0
+	} else {
+		w.fired = 0
+		w.calm++
+	}
+	var out []Verdict
+	stands := w.active
+	switch {
+	case !w.active && w.fired >= confirmations:
+		w.active = true
+		w.count++
+		w.verdict = Verdict{ID: verdictID(Fleet, now, name, w.count), Process: Fleet, Class: name, State: Leaking,
+			Time: now, WindowHours: t.hours, Growth: t.growth, P: t.p}
+	case w.active && w.calm >= endChecks:
+		w.active = false
+		w.verdict.State, w.verdict.Changed, w.verdict.Ended = OK, now, now
+		out = append(out, w.verdict)
+	}
+	own := slices.DeleteFunc(slices.Sorted(maps.Keys(c.standing)), func(id string) bool { return c.standing[id].Class != name })
+	if !w.active && len(own) == 0 {
+		w.cohort = CohortUnknown
+		return out
+	}
+	onset := now.Add(-48 * time.Hour)
+	if w.active && len(x.series) > 0 {
+		h := FitHinge(indices(len(x.series)), x.series)
+		if !math.IsInf(h.Half, 1) {
+			w.verdict.Onset = now.Add(-time.Duration((float64(len(x.series)) - h.At) * float64(time.Hour)))
+			w.verdict.Kept = max(w.verdict.Kept, h.Slope*(float64(len(x.series))-h.At))
+			w.verdict.Forecast.PerDay = Estimate{24 * h.Slope, 24 * max(0, h.Slope-h.Half), 24 * (h.Slope + h.Half)}
+			onset = w.verdict.Onset
+		}
+	} else if len(own) > 0 && !c.standing[own[0]].Onset.IsZero() {
+		onset = c.standing[own[0]].Onset
+	}
+	at := c.attributeSince(class, names, int(math.Round(now.Sub(onset).Hours())))
+	if !clear(at.Cohort) && clear(w.cohort) && (w.active || len(own) > 0) {
+		at.Cohort = w.cohort // what was clear once stays while the leak does
+	}
+	changed := at.Cohort != w.cohort
+	w.cohort = at.Cohort
+	if w.active && (changed || !stands) {
+		w.verdict.Cohort, w.verdict.Changed = at.Cohort, now
+		switch at.Cohort {
+		case CohortMTLS, CohortBoth:
+			w.verdict.Forecast.PerReconnect = interval(at.MTLS)
+		case CohortTLS:
+			w.verdict.Forecast.PerReconnect = interval(at.TLS)
+		}
+		out = append(out, w.verdict)
+	}
+	if changed {
+		for _, id := range own {
+			v := c.standing[id]
+			v.Cohort, v.Changed = at.Cohort, now
+			c.standing[id] = v
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+func clear(c Cohort) bool { return c == CohortMTLS || c == CohortTLS || c == CohortBoth }
+
+func interval(r Ratio) Estimate {
+	const z = 1.645 // 90 %
+	return Estimate{finite(r.Value), finite(max(0, r.Value-z*r.SE)), finite(r.Value + z*r.SE)}
+}
+
+// attributeSince explains the growth of the last hours by the connections that
+// were opened in them.
+func (c *Contrast) attributeSince(class int, names []string, hours int) Attribution {
+	hours = min(hours, keptHours)
+	if hours > 24 {
+		hours -= hours % 24 // day and night cancel out
+	}
+	if hours < attributeHours {
+		return Attribution{Cohort: CohortUndetermined}
+	}
+	var list []growth
+	for _, name := range names {
+		m := c.members[name]
+		r, opened, ok := m.newest(class, hours)
+		if !ok || opened.total() == 0 {
+			continue
+		}
+		var x, y []float64
+		for i, v := range r {
+			if !math.IsNaN(v) {
+				x, y = append(x, float64(i)), append(y, v)
+			}
+		}
+		line := FitLine(x, y)
+		slope, _ := TheilSen(x, y)
+		list = append(list, growth{Ratio{slope * float64(hours), line.SEAR1() * float64(hours)}, opened})
+	}
+	return attribute(list)
+}
+
+// Dropped counts reports of processes beyond the 1,000 that are compared.
+func (c *Contrast) Dropped() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dropped
+}
+
+// Standing returns the verdicts over the fleet that stand.
+func (c *Contrast) Standing() []Verdict {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []Verdict
+	for _, w := range c.classes {
+		if w.active {
+			out = append(out, w.verdict)
+		}
+	}
+	return out
+}
+
+var fleetDesc = prometheus.NewDesc("holdfast_leak_fleet",
+	"1 while the comparison of all gateways says that a class of memory leaks, by the kind of connections.", []string{"class", "cohort"}, nil)
+
+var fleetMembersDesc = prometheus.NewDesc("holdfast_leak_fleet_processes",
+	"Processes whose memory is compared.", nil, nil)
+
+var fleetDroppedDesc = prometheus.NewDesc("holdfast_leak_fleet_dropped_total",
+	"Reports of processes beyond the 1,000 that are compared.", nil, nil)
+
+// Collectors are the metrics of the comparison. Their labels are the closed
+// lists of this package.
+func (c *Contrast) Collectors() []prometheus.Collector {
+	return []prometheus.Collector{fleetMetrics{c}}
+}
+
+type fleetMetrics struct{ contrast *Contrast }
+
+func (m fleetMetrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{fleetDesc, fleetMembersDesc, fleetDroppedDesc} {
+		ch <- d
+	}
+}
+
+func (m fleetMetrics) Collect(ch chan<- prometheus.Metric) {
+	for _, v := range m.contrast.Standing() {
+		ch <- prometheus.MustNewConstMetric(fleetDesc, prometheus.GaugeValue, 1, string(v.Class), string(v.Cohort))
+	}
+	m.contrast.mu.Lock()
+	members, dropped := len(m.contrast.members), m.contrast.dropped
+	m.contrast.mu.Unlock()
+	ch <- prometheus.MustNewConstMetric(fleetMembersDesc, prometheus.GaugeValue, float64(members))
+	ch <- prometheus.MustNewConstMetric(fleetDroppedDesc, prometheus.CounterValue, float64(dropped))
+}
