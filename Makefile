@@ -4,10 +4,13 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 
-.PHONY: build run test vet e2e fuzz bench bench-memory bench-storm generate clean
+.PHONY: build build-kms run test vet e2e fuzz bench bench-memory bench-storm generate clean
 
 build: ## bin/holdfast, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/holdfast ./cmd/holdfast
+
+build-kms: ## bin/holdfast-kms, for an authority whose CA keys are in an HSM (PKCS#11, so with cgo) or a cloud's KMS
+	CGO_ENABLED=1 $(GO) build -trimpath -tags kms -ldflags '$(LDFLAGS)' -o bin/holdfast-kms ./cmd/holdfast
 
 run: build ## every role in one process, with 200 simulated stations that charge
 	exec bin/holdfast all --data ./data --demo 200

@@ -226,6 +226,16 @@ func (b backend) IssueStation(ctx context.Context, by string, id ocpp.StationID,
 	return api.IssuedCertificate(issued), err
 }
 
+func (b backend) PrepareRoot(ctx context.Context, by, algorithm string) (api.PreparedRoot, error) {
+	prepared, err := b.Authority.PrepareRoot(ctx, by, pki.Algorithm(algorithm))
+	return api.PreparedRoot(prepared), err
+}
+
+func (b backend) RequestCA(ctx context.Context, by, role, algorithm string) (api.RequestedCA, error) {
+	requested, err := b.Authority.RequestCA(ctx, by, role, pki.Algorithm(algorithm))
+	return api.RequestedCA(requested), err
+}
+
 func (b backend) SignCSR(ctx context.Context, by string, id ocpp.StationID, csr string) (api.SignedCertificate, error) {
 	signed, err := b.Authority.SignCSR(ctx, by, id, csr)
 	return api.SignedCertificate(signed), err

@@ -39,6 +39,14 @@ type Authority interface {
 	CAs(ctx context.Context) ([]store.CA, error)
 	ImportCA(ctx context.Context, by, pem string) ([]store.CA, error)
 	RemoveCA(ctx context.Context, by, fingerprint string) error
+	// PrepareRoot makes a root beside the one that issues, and the CAs below it.
+	PrepareRoot(ctx context.Context, by, algorithm string) (PreparedRoot, error)
+	ActivateCAs(ctx context.Context, by string, fingerprints ...string) ([]store.CA, error)
+	RetireCA(ctx context.Context, by, fingerprint string, force bool) ([]store.CA, error)
+	// RequestCA makes a key and a signing request for a CA that a root elsewhere
+	// certifies; ImportSigned brings in what it signed.
+	RequestCA(ctx context.Context, by, role, algorithm string) (RequestedCA, error)
+	ImportSigned(ctx context.Context, by, pem string) ([]store.CA, error)
 
 	Audit(ctx context.Context, f store.AuditFilter, p store.Page) (store.List[store.AuditEntry], error)
 }
@@ -122,4 +130,20 @@ type IssuedCertificate struct {
 type SignedCertificate struct {
 	Certificate store.Certificate `json:"certificate"`
 	Chain       string            `json:"chain" doc:"Certificate and issuing CA, without the root, PEM"`
+}
+
+// PreparedRoot is a root that can take the place of the one that issues, and the
+// CAs below it.
+type PreparedRoot struct {
+	Root    store.CA  `json:"root"`
+	Station store.CA  `json:"station"`
+	Server  store.CA  `json:"server"`
+	Cross   *store.CA `json:"cross,omitempty" doc:"The new root, certified by the old one; absent if the old root's key is kept elsewhere"`
+}
+
+// RequestedCA is a CA that a root kept elsewhere is asked to certify.
+type RequestedCA struct {
+	Kind string `json:"kind" enum:"station-ecdsa,station-rsa,server-ecdsa,server-rsa"`
+	CSR  string `json:"csr" doc:"Signing request, PEM"`
+	File string `json:"file" doc:"File in the CA directory that holds the CA's key"`
 }

@@ -22,11 +22,67 @@ func (a *API) registerCertificates() {
 func (a *API) registerCAs() {
 	const path = "/api/v1/cas"
 	register(a, operation{id: "list-cas", method: "GET", path: path, role: RoleRead, tag: tagCertificates,
-		summary: "List CAs that are trusted", detail: "Those of Holdfast and imported ones; at most 100."}, a.listCAs)
+		summary: "List CAs", detail: "Those of Holdfast, also the retired ones, and imported ones."}, a.listCAs)
 	register(a, operation{id: "import-ca", method: "POST", path: path, role: RoleAdmin, tag: tagCertificates, status: http.StatusCreated,
 		summary: "Trust CAs for stations' certificates", detail: "Such as a maker's that issued them in the factory."}, a.importCA)
 	register(a, operation{id: "remove-ca", method: "DELETE", path: path + "/{fingerprint}", role: RoleAdmin, tag: tagCertificates,
 		summary: "Stop trusting an imported CA", errors: []int{http.StatusNotFound}}, a.removeCA)
+	register(a, operation{id: "prepare-root", method: "POST", path: path + "/roots", role: RoleAdmin, tag: tagCertificates, status: http.StatusCreated,
+		summary: "Make a new root beside the one that issues", detail: "With a station CA and a server CA below it, and cross-signed by the old root. They are trusted, and issue nothing until they are activated.",
+		errors: []int{http.StatusConflict}}, a.prepareRoot)
+	register(a, operation{id: "request-ca", method: "POST", path: path + "/requests", role: RoleAdmin, tag: tagCertificates, status: http.StatusCreated,
+		summary: "Make a signing request for a CA that a root kept elsewhere certifies"}, a.requestCA)
+	register(a, operation{id: "import-signed-ca", method: "POST", path: path + "/signed", role: RoleAdmin, tag: tagCertificates, status: http.StatusCreated,
+		summary: "Import what a root kept elsewhere signed", detail: "The certificate of a requested CA, the CAs between it and its root, and the root. They are trusted, and issue nothing until they are activated.",
+		errors: []int{http.StatusConflict}}, a.importSigned)
+	register(a, operation{id: "activate-cas", method: "POST", path: path + "/activate", role: RoleAdmin, tag: tagCertificates,
+		summary: "Let CAs issue", detail: "In the place of those of their kind that do; these stay trusted. With a root come the CAs below it, with a CA its root.",
+		errors: []int{http.StatusNotFound}}, a.activateCAs)
+	register(a, operation{id: "retire-ca", method: "POST", path: path + "/{fingerprint}/retire", role: RoleAdmin, tag: tagCertificates,
+		summary: "Stop trusting a CA of Holdfast's own", detail: "With a root, all that is below it. Refused while one of them issues, and unless forced while stations have active certificates of it.",
+		errors: []int{http.StatusNotFound}}, a.retireCA)
+}
+
+func (a *API) prepareRoot(ctx context.Context, in *struct {
+	Body struct {
+		Algorithm string `json:"algorithm" enum:"ecdsa,rsa" doc:"Kind of key of the root and of the CAs below it"`
+	}
+}) (*output[PreparedRoot], error) {
+	return answer(a.cfg.Authority.PrepareRoot(ctx, by(ctx), in.Body.Algorithm))
+}
+
+func (a *API) requestCA(ctx context.Context, in *struct {
+	Body struct {
+		Role      string `json:"role" enum:"station,server" doc:"Whom the CA issues certificates to"`
+		Algorithm string `json:"algorithm" enum:"ecdsa,rsa" doc:"Kind of key"`
+	}
+}) (*output[RequestedCA], error) {
+	return answer(a.cfg.Authority.RequestCA(ctx, by(ctx), in.Body.Role, in.Body.Algorithm))
+}
+
+func (a *API) importSigned(ctx context.Context, in *struct {
+	Body struct {
+		PEM string `json:"pem" minLength:"1" maxLength:"262144" doc:"Certificates"`
+	}
+}) (*output[Page[store.CA]], error) {
+	return whole(a.cfg.Authority.ImportSigned(ctx, by(ctx), in.Body.PEM))
+}
+
+func (a *API) activateCAs(ctx context.Context, in *struct {
+	Body struct {
+		Fingerprints []string `json:"fingerprints" minItems:"1" maxItems:"16" doc:"SHA-256 fingerprints, hex"`
+	}
+}) (*output[Page[store.CA]], error) {
+	return whole(a.cfg.Authority.ActivateCAs(ctx, by(ctx), in.Body.Fingerprints...))
+}
+
+func (a *API) retireCA(ctx context.Context, in *struct {
+	Fingerprint string `path:"fingerprint" maxLength:"128" doc:"SHA-256 fingerprint, hex"`
+	Body        *struct {
+		Force bool `json:"force,omitempty" doc:"Even if stations have active certificates of it: they are locked out"`
+	}
+}) (*output[Page[store.CA]], error) {
+	return whole(a.cfg.Authority.RetireCA(ctx, by(ctx), in.Fingerprint, in.Body != nil && in.Body.Force))
 }
 
 type listCertificatesInput struct {

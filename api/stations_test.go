@@ -151,6 +151,20 @@ func TestCredentials(t *testing.T) {
 	}
 	f.refused(422, "POST", "/api/v1/cas", map[string]string{"pem": "nonsense"})
 	f.refused(404, "DELETE", "/api/v1/cas/abc", nil)
+
+	prepared := want[api.PreparedRoot](f, 201, "POST", "/api/v1/cas/roots", map[string]string{"algorithm": "ecdsa"})
+	f.refused(409, "POST", "/api/v1/cas/roots", map[string]string{"algorithm": "ecdsa"})
+	active := want[api.Page[store.CA]](f, 200, "POST", "/api/v1/cas/activate", map[string]any{"fingerprints": []string{prepared.Root.Fingerprint}})
+	if len(active.Items) != 3 || active.Items[0].State != store.CAIssuing {
+		t.Errorf("activated: %+v", active.Items)
+	}
+	f.refused(422, "POST", "/api/v1/cas/"+prepared.Root.Fingerprint+"/retire", nil) // it issues
+	f.refused(404, "POST", "/api/v1/cas/activate", map[string]any{"fingerprints": []string{"abc"}})
+	requested := want[api.RequestedCA](f, 201, "POST", "/api/v1/cas/requests", map[string]string{"role": "station", "algorithm": "ecdsa"})
+	if requested.Kind != "station-ecdsa" || !strings.Contains(requested.CSR, "BEGIN CERTIFICATE REQUEST") {
+		t.Errorf("requested: %+v", requested)
+	}
+	f.refused(422, "POST", "/api/v1/cas/signed", map[string]string{"pem": prepared.Root.PEM})
 }
 
 // What is wrong with a request is said with the place where it is.

@@ -3,9 +3,9 @@
 // audit record of who changed what.
 //
 // It holds the CA keys, in files of one directory (cafile.go) or in a key
-// management system, and nothing else
-// does. Several authority processes may share one PostgreSQL and one such
-// directory; what they must agree on is in the database.
+// management system, and nothing else does. Several authority processes may
+// share one PostgreSQL and one such directory; what they must agree on is in the
+// database.
 //
 // An Authority is called directly, or over any bus that carries bytes: Handlers
 // serves its methods and Client calls them. Publish is told of every change

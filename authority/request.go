@@ -170,7 +170,11 @@ func (a *Authority) ImportSigned(ctx context.Context, by, text string) ([]store.
 		if err := s.write(a.cfg, laterFile(a.cfg.Dir, s.name, pki.KeyFingerprint(s.certs[0].RawSubjectPublicKeyInfo))); err != nil {
 			return nil, err
 		}
-		records = append(records, caRecord(s.name, store.CANext, now, s.certs...))
+		state := store.CANext
+		if s.name.role == roleCross {
+			state = store.CATrusted
+		}
+		records = append(records, caRecord(s.name, state, now, s.certs...))
 	}
 	added, generation, err := a.store.AddCAs(ctx, records, func(c store.CA) store.AuditEntry {
 		return a.entry(by, "ca.import", "", c.Fingerprint, c.Kind+" "+c.Subject)

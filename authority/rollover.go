@@ -110,7 +110,7 @@ func (a *Authority) PrepareRoot(ctx context.Context, by string, algorithm pki.Al
 		if err != nil {
 			return Successor{}, err
 		}
-		record := caRecord(caName{roleCross, algorithm}, store.CANext, now, cross)
+		record := caRecord(caName{roleCross, algorithm}, store.CATrusted, now, cross)
 		s.Cross, all = &record, append(all, record)
 	}
 	_, generation, err := a.store.AddCAs(ctx, all, func(c store.CA) store.AuditEntry {

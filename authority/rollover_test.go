@@ -64,7 +64,7 @@ func TestRootRollover(t *testing.T) {
 		replica := start(t, where, dir)
 		server := func(f *fixture) string {
 			t.Helper()
-			s, err := f.ServerCertificate(ctx, "gw", csrOf(t, newKey(t, pki.ECDSA), pkix.Name{}), []string{"ocpp.example.com"})
+			s, err := f.ServerCertificate(ctx, "gw", csrOf(t, newKey(t, pki.ECDSA), noName), []string{"ocpp.example.com"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -250,7 +250,7 @@ func TestOfflineRootBeforeFirstStart(t *testing.T) {
 		t.Fatalf("servers' roots are %q, %v", trust.ServerRoots, err)
 	}
 	for _, algorithm := range pki.Algorithms {
-		signed, err := a.ServerCertificate(ctx, "gw", csrOf(t, newKey(t, algorithm), pkix.Name{}), []string{"ocpp.example.com"})
+		signed, err := a.ServerCertificate(ctx, "gw", csrOf(t, newKey(t, algorithm), noName), []string{"ocpp.example.com"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -300,7 +300,7 @@ func TestOfflineRootLater(t *testing.T) {
 	if _, err := f.ActivateCAs(ctx, "test", server.Fingerprint); err != nil {
 		t.Fatal(err)
 	}
-	signed, err := f.ServerCertificate(ctx, "gw", csrOf(t, newKey(t, pki.ECDSA), pkix.Name{}), []string{"ocpp.example.com"})
+	signed, err := f.ServerCertificate(ctx, "gw", csrOf(t, newKey(t, pki.ECDSA), noName), []string{"ocpp.example.com"})
 	if err != nil {
 		t.Fatal(err)
 	}

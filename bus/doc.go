@@ -14,7 +14,7 @@
 //	gateway.present         a gateway says that it lives, and whom it holds
 //	gateway.disconnect      gateways, let go of a station
 //	live.<kind>             what happened, committed, for API and console
-//	change.<kind>           what the authority changed, for gateways
+//	change.<kind>           what the authority changed, for gateways and its other replicas
 //	log.<token>             every frame of a station, kept in the stream MESSAGES
 //
 // A <token> is an escaped identity, for identities may hold dots, stars and

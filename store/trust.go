@@ -13,6 +13,7 @@ const (
 	CAIssuing  CAState = "issuing"  // issues; one of a kind
 	CANext     CAState = "next"     // trusted already, to issue later
 	CAPrevious CAState = "previous" // issued once; still trusted
+	CATrusted  CAState = "trusted"  // a cross certificate: goes with its root
 	CARetired  CAState = "retired"  // no longer trusted
 )
 
@@ -24,7 +25,7 @@ const KindImported = "imported"
 type CA struct {
 	Fingerprint string    `json:"fingerprint" doc:"SHA-256 of the certificate, hex"`
 	Kind        string    `json:"kind" doc:"imported, or what it is to Holdfast: root-ecdsa, station-rsa, server-ecdsa, cross-rsa, …"`
-	State       CAState   `json:"state,omitempty" enum:"issuing,next,previous,retired" doc:"What a CA of Holdfast's own does; retired ones are no longer trusted"`
+	State       CAState   `json:"state,omitempty" enum:"issuing,next,previous,trusted,retired" doc:"What a CA of Holdfast's own does; retired ones are no longer trusted"`
 	Subject     string    `json:"subject"`
 	NotAfter    time.Time `json:"not_after"`
 	Created     time.Time `json:"created"`
@@ -94,7 +95,7 @@ func (a *Authority) SetCAState(ctx context.Context, fingerprints []string, state
 		}
 		for _, fingerprint := range fingerprints {
 			c := CA{Fingerprint: fingerprint, State: state}
-			if err := tx.row(false, `SELECT kind, subject FROM ca WHERE fingerprint = $1 AND state IN ('issuing', 'next', 'previous')`,
+			if err := tx.row(false, `SELECT kind, subject FROM ca WHERE fingerprint = $1 AND state IN ('issuing', 'next', 'previous', 'trusted')`,
 				[]any{fingerprint}, &c.Kind, &c.Subject); err != nil {
 				return fmt.Errorf("CA certificate %s: %w", fingerprint, err)
 			}

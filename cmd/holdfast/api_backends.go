@@ -62,6 +62,16 @@ func (a authorityOfAPI) SignCSR(ctx context.Context, by string, id ocpp.StationI
 	return api.SignedCertificate(signed), err
 }
 
+func (a authorityOfAPI) PrepareRoot(ctx context.Context, by, algorithm string) (api.PreparedRoot, error) {
+	prepared, err := a.Client.PrepareRoot(ctx, by, pki.Algorithm(algorithm))
+	return api.PreparedRoot(prepared), err
+}
+
+func (a authorityOfAPI) RequestCA(ctx context.Context, by, role, algorithm string) (api.RequestedCA, error) {
+	requested, err := a.Client.RequestCA(ctx, by, role, pki.Algorithm(algorithm))
+	return api.RequestedCA(requested), err
+}
+
 // invalidRequest recognizes what the authority says of requests that cannot be.
 func invalidRequest(err error) (field, detail string, ok bool) {
 	e, ok := errors.AsType[*authority.InvalidError](err)

@@ -17,6 +17,7 @@ import (
 // authorityFlags are of the authority, alone or in all.
 type authorityFlags struct {
 	Operator string `help:"Organization name (O) in the certificates of stations; at most 64 characters." default:"Holdfast"`
+	caKeyFlags
 }
 
 type authorityCommand struct {
@@ -55,7 +56,7 @@ func (p *process) startAuthority(db *databaseFlags, f *authorityFlags) error {
 	}
 	p.services.closing("authority's database", st.Close)
 	b, log := p.bus, p.log
-	a, err := authority.Open(p.ctx, authority.Config{
+	cfg := authority.Config{
 		Store: st, Dir: filepath.Join(db.Data, "ca"), Operator: f.Operator, Logger: log,
 		Publish: func(c authority.Change) {
 			data, err := json.Marshal(c)
@@ -66,7 +67,13 @@ func (p *process) startAuthority(db *databaseFlags, f *authorityFlags) error {
 				log.Error("tell gateways of a change", "err", err)
 			}
 		},
-	})
+	}
+	closeKeys, err := f.caKeyFlags.open(p.ctx, db.Data, &cfg)
+	if err != nil {
+		return err
+	}
+	p.services.closing("CA keys", closeKeys)
+	a, err := authority.Open(p.ctx, cfg)
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,8 @@ type certCommands struct {
 	Show     certShow     `cmd:"" help:"Show a certificate."`
 	Revoke   certRevoke   `cmd:"" help:"Revoke a certificate, for good."`
 	Sign     certSign     `cmd:"" help:"Sign a station's certificate signing request and print the chain."`
-	CAs      certCAs      `cmd:"" name:"cas" help:"List the CAs that are trusted."`
+	CAs      certCAs      `cmd:"" name:"cas" help:"List CAs: Holdfast's own and imported ones."`
+	CA       certCA       `cmd:"" name:"ca" help:"Administer Holdfast's own CAs: request, import, replace, retire, encrypt."`
 	Trust    certTrust    `cmd:"" help:"Trust other CAs for stations' certificates."`
 	Distrust certDistrust `cmd:"" help:"Stop trusting an imported CA."`
 }
@@ -160,20 +161,13 @@ func (c *certCAs) Run(e *env, parent *certCommands) error {
 	if err != nil {
 		return err
 	}
-	cas, err := list[store.CA](e.ctx, cl, "/api/v1/cas", nil, 0)
-	if err != nil {
+	var cas struct {
+		Items []store.CA `json:"items"`
+	}
+	if err := cl.do(e.ctx, http.MethodGet, "/api/v1/cas", nil, nil, &cas); err != nil {
 		return err
 	}
-	return e.print(cas, func(w io.Writer) { printCAs(w, cas) })
-}
-
-func printCAs(w io.Writer, cas []store.CA) {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	defer tw.Flush()
-	fmt.Fprintln(tw, "FINGERPRINT\tKIND\tSUBJECT\tNOT AFTER")
-	for _, ca := range cas {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", ca.Fingerprint, ca.Kind, plain(ca.Subject), ca.NotAfter.Local().Format(time.DateOnly))
-	}
+	return e.print(cas.Items, func(w io.Writer) { printCAs(w, cas.Items) })
 }
 
 type certTrust struct {
