@@ -113,8 +113,11 @@ func (a *Authority) checkBasic(ctx context.Context, r store.StationRecord, c ocp
 		return refuse(ocpp.ReasonWrongPassword, "Basic credentials of %d bytes, at most %d are looked at", len(c.Basic), maxBasic), nil
 	}
 	key := lockoutKey{station: r.ID.Fold(), source: sourceOf(c.Remote.Addr())}
-	if wait := a.lockouts.begin(key, now); wait > 0 {
+	if wait, whole := a.lockouts.begin(key, now); wait > 0 {
 		v := refuse(ocpp.ReasonLockedOut, "too many wrong passwords from %s", key.source.Addr())
+		if whole {
+			v = refuse(ocpp.ReasonLockedOut, "too many wrong passwords for many stations from %s", key.source.Addr())
+		}
 		v.wait = wait
 		return v, nil
 	}
@@ -125,10 +128,16 @@ func (a *Authority) checkBasic(ctx context.Context, r store.StationRecord, c ocp
 	result, err := a.passwords.check(ctx, r, password)
 	switch {
 	case errors.Is(err, errBusy):
-		a.lockouts.succeeded(key) // nothing was found out
+		a.lockouts.undecided(key)
 		return refuse(ocpp.ReasonOverload, "too many passwords are being checked"), nil
 	case err != nil:
+		a.lockouts.undecided(key)
 		return verdict{}, err
+	}
+	if !named || result == wrongPassword {
+		a.lockouts.failed(key)
+	}
+	switch {
 	case !named: // OCPP 2.0.1 A00.FR.207: user name, identity and password match together
 		return refuse(ocpp.ReasonWrongPassword, "the user name is neither the station's identity nor the one set for it"), nil
 	case r.Password == "" && r.Pending == "":
@@ -174,12 +183,16 @@ func (a *Authority) endProfileChange(ctx context.Context, r store.StationRecord)
 const stationItself = "station"
 
 // Refusal is a refusal that a gateway decided itself: a failed handshake, no
-// common subprotocol.
+// identity in the URL, no common subprotocol, connects too often, nobody to ask.
 type Refusal struct {
 	Credentials ocpp.Credentials `json:"credentials"` // what is known of them
 	Reason      ocpp.Reason      `json:"reason"`
 	Detail      string           `json:"detail,omitempty"`
+	At          time.Time        `json:"at,omitzero"` // zero: now
 }
+
+// lateNote is how long a refusal may wait until the authority can be told of it.
+const lateNote = 24 * time.Hour
 
 // Note records a refusal of a gateway as an attempt of the station. It counts
 // neither as a decision nor for lockouts.
@@ -187,29 +200,54 @@ func (a *Authority) Note(ctx context.Context, n Refusal) error {
 	if !reasons[n.Reason] || n.Reason == ocpp.ReasonAdmitted {
 		return invalid("reason", "use one of the reasons of ocpp", "%.40q is not a refusal", n.Reason)
 	}
-	if err := n.Credentials.Station.Check(); err != nil {
-		return invalid("station", "", "%v", err)
-	}
-	r, err := a.store.Station(ctx, n.Credentials.Station)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+	r, err := a.refused(ctx, n.Credentials)
+	if err != nil {
 		return err
 	}
-	d := ocpp.Decision{Reason: n.Reason, Detail: clip(n.Detail), Station: n.Credentials.Station}
-	if err == nil {
-		d.Station = r.ID
+	c, now := n.Credentials, a.cfg.Now()
+	at := n.At
+	if at.After(now) || now.Sub(at) > lateNote {
+		at = now
 	}
+	d := ocpp.Decision{Reason: n.Reason, Detail: clip(n.Detail), Station: r.ID}
 	fingerprint := ""
-	if len(n.Credentials.Chain) > 0 {
-		fingerprint = readChain(n.Credentials.Chain).fingerprint
+	if len(c.Chain) > 0 {
+		fingerprint = readChain(c.Chain).fingerprint
 	}
-	a.record(n.Credentials, fingerprint, d, err == nil, a.cfg.Now())
+	a.record(c, fingerprint, d, !r.Created.IsZero(), at)
 	return nil
+}
+
+// refused finds the station that a gateway refused: by its identity, or by the
+// serial number in a certificate. If it is not registered, it is who it says it
+// is; the identity is empty if it said nothing.
+func (a *Authority) refused(ctx context.Context, c ocpp.Credentials) (r store.StationRecord, err error) {
+	id := c.Station
+	switch {
+	case id != "":
+		if err := id.Check(); err != nil {
+			return r, invalid("station", "", "%v", err)
+		}
+		r, err = a.store.Station(ctx, id)
+	case c.Serial != "":
+		if id = ocpp.StationID(c.Serial); id.Check() != nil {
+			return store.StationRecord{}, nil
+		}
+		r, err = a.store.StationBySerial(ctx, c.Serial)
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		err = nil
+	}
+	if r.ID == "" {
+		r.ID = id
+	}
+	return r, err
 }
 
 // record puts a decision into the station's attempts and into the log. A
 // repetition is logged as detail only: refused stations come back for ever.
 func (a *Authority) record(c ocpp.Credentials, fingerprint string, d ocpp.Decision, registered bool, now time.Time) {
-	if d.Station == "" || d.Reason == ocpp.ReasonBadRequest {
+	if d.Reason == ocpp.ReasonBadRequest {
 		return // there is no telling whose it is
 	}
 	remote := ""
@@ -234,5 +272,5 @@ var reasons = map[ocpp.Reason]bool{
 	ocpp.ReasonWrongProfile: true, ocpp.ReasonNoCredentials: true, ocpp.ReasonWrongPassword: true, ocpp.ReasonLockedOut: true,
 	ocpp.ReasonNoCertificate: true, ocpp.ReasonUnknownCA: true, ocpp.ReasonExpired: true, ocpp.ReasonNotYetValid: true,
 	ocpp.ReasonBadCertificate: true, ocpp.ReasonWrongSerial: true, ocpp.ReasonWrongOwner: true, ocpp.ReasonRevoked: true,
-	ocpp.ReasonNoSubprotocol: true, ocpp.ReasonTLS: true, ocpp.ReasonUnavailable: true, ocpp.ReasonOverload: true, ocpp.ReasonBadRequest: true,
+	ocpp.ReasonNoSubprotocol: true, ocpp.ReasonTLS: true, ocpp.ReasonTooOften: true, ocpp.ReasonUnavailable: true, ocpp.ReasonOverload: true, ocpp.ReasonBadRequest: true,
 }

@@ -195,7 +195,7 @@ func testAdmissionReasons(t *testing.T, where string) {
 	if err != nil || s.Last == nil || s.Last.Reason != ocpp.ReasonNoSubprotocol || s.AdmittedAt.IsZero() {
 		t.Errorf("station %+v, %v", s.Last, err)
 	}
-	for _, n := range []Refusal{{Credentials: noted.Credentials, Reason: "bored"}, {Credentials: noted.Credentials, Reason: ocpp.ReasonAdmitted}, {Reason: ocpp.ReasonTLS}} {
+	for _, n := range []Refusal{{Credentials: noted.Credentials, Reason: "bored"}, {Credentials: noted.Credentials, Reason: ocpp.ReasonAdmitted}, {Credentials: ocpp.Credentials{Station: "a/b"}, Reason: ocpp.ReasonTLS}} {
 		if f.Note(ctx, n) == nil {
 			t.Errorf("%+v was noted", n)
 		}
@@ -337,7 +337,8 @@ func TestGuessingAtOnce(t *testing.T) {
 }
 
 func TestLockoutsAreBounded(t *testing.T) {
-	l := &lockouts{failures: 1, first: time.Minute, recent: newRecent[lockoutKey, lockout](100)}
+	l := newLockouts(1, time.Minute, nil)
+	l.recent = newRecent[lockoutKey, lockout](100)
 	for i := range 1000 {
 		l.begin(lockoutKey{station: fmt.Sprint(i)}, time.Now())
 	}

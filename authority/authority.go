@@ -69,6 +69,9 @@ type Config struct {
 
 	// Publish is told of changes after their commit. It must not block. Default: nobody.
 	Publish func(Change)
+	// TellLockout tells the other replicas of wrong passwords; they take it over
+	// with HearLockout. It must not block. Default: there are none.
+	TellLockout func(LockoutChange)
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 	// Logger gets one line per decision. Default: slog.Default.
@@ -106,6 +109,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Publish == nil {
 		c.Publish = func(Change) {}
+	}
+	if c.TellLockout == nil {
+		c.TellLockout = func(LockoutChange) {}
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -146,7 +152,7 @@ func Open(ctx context.Context, cfg Config) (*Authority, error) {
 	a := &Authority{
 		cfg: cfg, store: cfg.Store, log: cfg.Logger, keys: newKeyring(),
 		passwords: newPasswords(),
-		lockouts:  &lockouts{failures: cfg.FreeFailures, first: cfg.Lockout, recent: newRecent[lockoutKey, lockout](maxLockouts)},
+		lockouts:  newLockouts(cfg.FreeFailures, cfg.Lockout, cfg.TellLockout),
 		attempts:  newRecorder(),
 	}
 	a.metrics = newMetrics(a)

@@ -50,6 +50,9 @@ func newRecorder() *recorder {
 // add records an attempt and reports whether it is new, not a repetition.
 func (r *recorder) add(t store.Attempt) bool {
 	key := t.Station.Fold()
+	if key == "" { // who said nothing is known by its address
+		key = "\x00" + t.Remote
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !t.Registered && !r.take(t.At) {

@@ -104,7 +104,7 @@ func TestPermissions(t *testing.T) {
 				"authority.audit.list",
 				"authority.station.add", "authority.station.get", "authority.station.list", "authority.station.update", "authority.station.block", "authority.station.unblock", "authority.station.remove", "authority.station.attempts",
 				"authority.password.rotate", "authority.password.cancel", "authority.ca.import", "authority.ca.remove", "authority.ca.list", "authority.anything.new",
-				"change.trust", "change.blocked", "down.cs-1", "gateway.disconnect", "gateway.report", "live.transaction",
+				"change.trust", "change.blocked", "lockout.change", "down.cs-1", "gateway.disconnect", "gateway.report", "live.transaction",
 				"$JS.API.INFO", "$JS.API.STREAM.INFO.MESSAGES", "$JS.API.STREAM.PURGE.MESSAGES", "$JS.API.STREAM.DELETE.MESSAGES", "$JS.API.STREAM.MSG.GET.MESSAGES", "$JS.API.STREAM.MSG.DELETE.MESSAGES",
 				"$JS.API.DIRECT.GET.MESSAGES.log.cs-1", "$JS.API.CONSUMER.CREATE.MESSAGES", "$JS.API.CONSUMER.CREATE.MESSAGES.x.log.cs-1", "$JS.API.CONSUMER.MSG.NEXT.MESSAGES.x",
 				"_INBOX.csms.x", "_INBOX.authority.x", "_INBOX.gateway.x", "_INBOX.x", "anything",
@@ -114,9 +114,9 @@ func TestPermissions(t *testing.T) {
 		},
 		{
 			role:            RoleAuthority,
-			publish:         []string{"change.trust"},
+			publish:         []string{"change.trust", "lockout.change"},
 			refusePublish:   []string{"up.16.Heartbeat", "down.cs-1", "authority.admit", "event.connected", "gateway.disconnect", "live.x", "log.cs-1", "$JS.API.STREAM.DELETE.MESSAGES", "_INBOX.csms.x"},
-			subscribe:       []string{"authority.>", "_INBOX.authority.x"},
+			subscribe:       []string{"authority.>", "lockout.change", "_INBOX.authority.x"},
 			refuseSubscribe: []string{"up.>", "down.*", "log.>", "event.connected", "live.>", "_INBOX.gateway.>", ">"},
 		},
 		{

@@ -15,6 +15,7 @@
 //	gateway.disconnect      gateways, let go of a station
 //	live.<kind>             what happened, committed, for API and console
 //	change.<kind>           what the authority changed, for gateways and its other replicas
+//	lockout.change          wrong passwords, from one authority to the others
 //	log.<token>             every frame of a station, kept in the stream MESSAGES
 //
 // A <token> is an escaped identity, for identities may hold dots, stars and

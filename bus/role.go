@@ -44,10 +44,11 @@ var permissionsOf = map[Role]permissions{
 		},
 		subscribe: []string{"down.*", "event.connected", "change.>", "gateway.report", "gateway.disconnect"},
 	},
-	// An authority only answers, and tells what changed, other authorities included.
+	// An authority only answers, and tells what changed, other authorities
+	// included, and those of wrong passwords.
 	RoleAuthority: {
-		publish:   []string{"change.>", "leak.block", "leak.verdict"},
-		subscribe: []string{"authority.>", "change.>"},
+		publish:   []string{"change.>", "lockout.change", "leak.block", "leak.verdict"},
+		subscribe: []string{"authority.>", "change.>", "lockout.change"},
 	},
 	// The csms serves operators, so it may ask the authority for everything that
 	// an operator may. Of the message log, it cannot delete or forge a frame.

@@ -144,7 +144,10 @@ func (v verdict) decision() ocpp.Decision {
 
 // Forget drops the remembered decisions about a station after the authority
 // changed it.
-func (g *Gateway) Forget(station ocpp.StationID) { g.admit.forget(station) }
+func (g *Gateway) Forget(station ocpp.StationID) {
+	g.admit.forget(station)
+	g.often.forget(station.Fold())
+}
 
 // Doubt has the authority asked about everybody again, because a change may have
 // been missed. While it is away, what was remembered still counts.

@@ -46,9 +46,10 @@ type Config struct {
 	Bus   Bus
 	// Publish hands out *ocpp.Connected and *ocpp.Disconnected. It must not block.
 	Publish func(event any)
-	// Refused is told of stations that the gateway refused without asking Admit:
-	// a failed handshake (the station is then the certificate's CN), no common
-	// subprotocol. It must not block. Nil: nobody is told.
+	// Refused is told of stations that the gateway refused without asking Admit,
+	// with what is known of them: after a failed handshake the source address and
+	// perhaps the serial number of a certificate. It must not block. Nil: nobody
+	// is told.
 	Refused func(c ocpp.Credentials, reason ocpp.Reason, detail string)
 	// LogFrame gets every message of every station, secrets redacted. It must
 	// not block. Nil: no message log.
@@ -60,6 +61,10 @@ type Config struct {
 	// HoldCalls is how long the first CALL to a station waits at most for the
 	// station's own first CALL to be answered. Zero means 3 seconds.
 	HoldCalls time.Duration
+	// ConnectRate is how often a station may connect per minute in the long run; it
+	// may connect 50 times that often before that counts. Zero means 12, less
+	// than zero: as often as it likes.
+	ConnectRate float64
 	// AwayTime is how long bus or csms may be away before the stations are
 	// disconnected in a paced way, so that they keep their transaction messages
 	// instead of discarding them. Zero means 2 minutes.
@@ -81,6 +86,7 @@ type Gateway struct {
 	ws      *ws.Server
 	metrics *metrics
 	admit   *admission
+	often   *connects
 	tls     tlsState
 	refused *rate.Limiter // log lines about refused stations
 
@@ -109,6 +115,9 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.AwayTime == 0 {
 		cfg.AwayTime = 2 * time.Minute
 	}
+	if cfg.ConnectRate == 0 {
+		cfg.ConnectRate = 12
+	}
 	if cfg.WS.Logger == nil {
 		cfg.WS.Logger = cfg.Logger
 	}
@@ -122,6 +131,7 @@ func New(cfg Config) (*Gateway, error) {
 		conns:   make(map[string]*conn),
 	}
 	g.admit = newAdmission(cfg.Admit)
+	g.often = newConnects(cfg.ConnectRate)
 	rand.Read(g.tls.salt[:])
 	return g, nil
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -78,5 +79,8 @@ func (m *metrics) close(profile ocpp.SecurityProfile, reason ws.CloseReason) {
 // Collectors are the metrics of the gateway and of its connections.
 func (g *Gateway) Collectors() []prometheus.Collector {
 	m := g.metrics
-	return append([]prometheus.Collector{m.connections, m.upgrades, m.rejections, m.closes, m.bad, m.unanswered, m.paused, m.unlogged, censusCollector{g}}, g.ws.Collectors()...)
+	return append([]prometheus.Collector{m.connections, m.upgrades, m.rejections, m.closes, m.bad, m.unanswered, m.paused, m.unlogged, censusCollector{g},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "holdfast_stations_penalized", Help: "Stations that are refused for a while because they connected too often."},
+			func() float64 { return float64(g.often.penalized(time.Now())) }),
+	}, g.ws.Collectors()...)
 }

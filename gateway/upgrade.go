@@ -6,8 +6,10 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,13 +39,17 @@ func (g *Gateway) endpoint(profile ocpp.SecurityProfile) ws.Endpoint {
 func (g *Gateway) upgrade(ctx context.Context, r *ws.Request, profile ocpp.SecurityProfile) ws.Response {
 	id, err := ocpp.ParseStationID(r.Path)
 	if err != nil {
-		return g.refuse(r, profile, "", ocpp.Decision{Reason: ocpp.ReasonNoIdentity, Detail: err.Error()})
+		d := ocpp.Decision{Reason: ocpp.ReasonNoIdentity, Detail: err.Error()}
+		g.note(ocpp.Credentials{Profile: profile, Remote: r.Remote}, d)
+		return g.refuse(r, profile, "", d)
 	}
 	if g.draining.Load() {
 		return g.refuse(r, profile, id, ocpp.Decision{Reason: ocpp.ReasonUnavailable, Detail: "draining"})
 	}
 	if away := g.bus.Load(); away != nil {
-		return g.refuse(r, profile, id, ocpp.Decision{Reason: ocpp.ReasonUnavailable, Detail: (*away).Error()})
+		d := ocpp.Decision{Reason: ocpp.ReasonUnavailable, Detail: (*away).Error()}
+		g.note(ocpp.Credentials{Station: id, Profile: profile, Remote: r.Remote}, d)
+		return g.refuse(r, profile, id, d)
 	}
 	cred := ocpp.Credentials{Station: id, Profile: profile, Remote: r.Remote, Subprotocol: r.Subprotocols, Basic: basic(r.Header)}
 	var leaf [16]byte
@@ -58,22 +64,35 @@ func (g *Gateway) upgrade(ctx context.Context, r *ws.Request, profile ocpp.Secur
 	}
 	d, err := g.admit.decide(ctx, cred)
 	if err != nil {
-		return g.refuse(r, profile, id, ocpp.Decision{Reason: ocpp.ReasonUnavailable, Detail: err.Error()})
+		d = ocpp.Decision{Reason: ocpp.ReasonUnavailable, Detail: err.Error()}
+		g.note(ocpp.Credentials{Station: id, Profile: profile, Remote: r.Remote}, d)
+		return g.refuse(r, profile, id, d)
 	}
 	if !d.Allowed {
 		return g.refuse(r, profile, id, d)
+	}
+	known := ocpp.Credentials{Station: d.Station, Profile: profile, Remote: r.Remote, Subprotocol: r.Subprotocols}
+	if wait, first := g.often.add(d.Station.Fold(), time.Now()); wait > 0 {
+		d.Reason, d.Detail = ocpp.ReasonTooOften, fmt.Sprintf("more than %.0f connections at once and %g per minute after that; refused for %s", g.cfg.ConnectRate*connectBurst, g.cfg.ConnectRate, wait.Round(time.Second))
+		if first {
+			g.note(known, d)
+		}
+		resp := g.refuse(r, profile, d.Station, d)
+		resp.Header.Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
+		return resp
 	}
 	name, version, ok := choose(r.Subprotocols, d)
 	if !ok {
 		d.Reason = ocpp.ReasonNoSubprotocol
 		d.Detail = "offered: " + strings.Join(r.Subprotocols, ", ")
+		if len(r.Subprotocols) == 0 {
+			d.Detail = "offered none: quirk assume_v16 takes that for OCPP 1.6"
+		}
 		if d.Pin != "" {
 			d.Detail += "; pinned: " + string(d.Pin)
 		}
 		resp := g.refuse(r, profile, d.Station, d)
-		if g.cfg.Refused != nil {
-			g.cfg.Refused(ocpp.Credentials{Station: d.Station, Profile: profile, Remote: r.Remote, Subprotocol: r.Subprotocols}, d.Reason, d.Detail)
-		}
+		g.note(known, d)
 		if g.cfg.RefuseSubprotocol {
 			return resp
 		}
@@ -171,7 +190,7 @@ func (g *Gateway) refuse(r *ws.Request, profile ocpp.SecurityProfile, id ocpp.St
 		return answer(http.StatusForbidden, "station is blocked")
 	case ocpp.ReasonWrongProfile:
 		return answer(http.StatusForbidden, "security profile is not the registered one")
-	case ocpp.ReasonLockedOut, ocpp.ReasonOverload:
+	case ocpp.ReasonLockedOut, ocpp.ReasonOverload, ocpp.ReasonTooOften:
 		return answer(http.StatusTooManyRequests, "too many attempts", "Retry-After", "60")
 	case ocpp.ReasonUnavailable:
 		return answer(http.StatusServiceUnavailable, "try again later", "Retry-After", "10")
@@ -181,7 +200,14 @@ func (g *Gateway) refuse(r *ws.Request, profile ocpp.SecurityProfile, id ocpp.St
 	return unauthorized()
 }
 
-// handshakeFailed counts and logs a TLS handshake that did not come about.
+// note tells of a refusal that the authority does not know of.
+func (g *Gateway) note(c ocpp.Credentials, d ocpp.Decision) {
+	if g.cfg.Refused != nil {
+		g.cfg.Refused(c, d.Reason, d.Detail)
+	}
+}
+
+// handshakeFailed counts, logs and notes a TLS handshake that did not come about.
 func (g *Gateway) handshakeFailed(profile ocpp.SecurityProfile, remote netip.AddrPort, err error) {
 	reason := ocpp.ReasonTLS
 	subject := ""
@@ -193,14 +219,32 @@ func (g *Gateway) handshakeFailed(profile ocpp.SecurityProfile, remote netip.Add
 		return // ended or timed out: nobody was refused
 	}
 	g.metrics.rejections.WithLabelValues(profile.Label(), string(reason)).Inc()
-	if g.refused.Allow() {
-		g.cfg.Logger.Warn("refused", "profile", profile.Label(), "reason", reason, "certificate", subject, "remote", remote.Addr().Unmap().String(), "err", err)
-		if g.cfg.Refused != nil && subject != "" {
-			g.cfg.Refused(ocpp.Credentials{Station: ocpp.StationID(subject), Profile: profile, Remote: remote}, reason, err.Error())
-		}
-	} else {
+	if !g.refused.Allow() {
 		g.metrics.unlogged.Inc()
+		return
 	}
+	detail := handshakeDetail(err)
+	g.cfg.Logger.Warn("refused", "profile", profile.Label(), "reason", reason, "certificate", subject, "remote", remote.Addr().Unmap().String(), "err", detail)
+	g.note(ocpp.Credentials{Serial: subject, Profile: profile, Remote: remote}, ocpp.Decision{Reason: reason, Detail: detail})
+}
+
+// handshakeDetail is what an operator reads of a failed handshake: TLS versions
+// by name where crypto/tls has numbers.
+func handshakeDetail(err error) string {
+	text := err.Error()
+	before, list, ok := strings.Cut(text, "client offered only unsupported versions: [")
+	if !ok {
+		return text
+	}
+	var names []string
+	for _, number := range strings.Fields(strings.TrimSuffix(list, "]")) {
+		n, err := strconv.ParseUint(number, 16, 16)
+		if err != nil {
+			return text
+		}
+		names = append(names, tls.VersionName(uint16(n)))
+	}
+	return before + "it offers only " + strings.Join(names, ", ") + "; TLS 1.2 is the least"
 }
 
 // isTLSFault reports whether the two sides could not agree on TLS.

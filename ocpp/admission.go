@@ -14,6 +14,9 @@ type Credentials struct {
 	Chain       [][]byte        `json:"chain,omitempty"` // DER client certificates, leaf first, already verified by the gateway
 	Remote      netip.AddrPort  `json:"remote"`
 	Subprotocol []string        `json:"subprotocols,omitempty"` // offered, in the station's order
+	// Serial is the CN of a client certificate that failed in the handshake, before
+	// the station could say who it is. Nothing has verified it.
+	Serial string `json:"serial,omitempty"`
 }
 
 // Reason says why a station was not admitted. The list is closed: it is a
@@ -39,6 +42,7 @@ const (
 	ReasonRevoked        Reason = "certificate_revoked"
 	ReasonNoSubprotocol  Reason = "no_common_subprotocol"
 	ReasonTLS            Reason = "tls_version_or_suite"
+	ReasonTooOften       Reason = "connects_too_often"
 	ReasonUnavailable    Reason = "authority_unavailable"
 	ReasonOverload       Reason = "overload"
 	ReasonBadRequest     Reason = "bad_request"

@@ -14,7 +14,7 @@ import (
 // with one outcome are one Attempt.
 type Attempt struct {
 	ID          string               `json:"id"`
-	Station     ocpp.StationID       `json:"station" doc:"Identity as registered, or as presented if it is not"`
+	Station     ocpp.StationID       `json:"station" doc:"Identity as registered, or as presented if it is not; empty if the station got no chance to say it"`
 	Reason      ocpp.Reason          `json:"reason" doc:"admitted, or why not"`
 	Detail      string               `json:"detail,omitempty"`
 	Profile     ocpp.SecurityProfile `json:"profile,omitempty" doc:"Security profile of the port that it came in on"`

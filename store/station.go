@@ -229,6 +229,19 @@ func (a *Authority) Station(ctx context.Context, id ocpp.StationID) (StationReco
 	return s.record()
 }
 
+// StationBySerial returns the station with a serial number. ErrNotFound without it.
+func (a *Authority) StationBySerial(ctx context.Context, serial string) (StationRecord, error) {
+	var s stationRow
+	err := a.read.QueryRowContext(ctx, `SELECT `+stationColumns+` FROM station s WHERE s.serial_key = $1`, ocpp.StationID(serial).Fold()).Scan(s.dst()...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return StationRecord{}, fmt.Errorf("serial number %.64s: %w", serial, ErrNotFound)
+	}
+	if err != nil {
+		return StationRecord{}, err
+	}
+	return s.record()
+}
+
 // Admission returns in one query what admission looks at: the station and, if
 // fingerprint is not empty, the certificate with it, nil if it is not known.
 // ErrNotFound without such a station.

@@ -67,6 +67,11 @@ func (p *process) startAuthority(db *databaseFlags, f *authorityFlags) error {
 				log.Error("tell gateways of a change", "err", err)
 			}
 		},
+		TellLockout: func(c authority.LockoutChange) {
+			if data, err := json.Marshal(c); err == nil {
+				b.Publish(subjectLockout, data) // a lost one costs a guess
+			}
+		},
 	}
 	closeKeys, err := f.caKeyFlags.open(p.ctx, db.Data, &cfg)
 	if err != nil {
@@ -89,6 +94,14 @@ func (p *process) startAuthority(db *databaseFlags, f *authorityFlags) error {
 		})
 	}, nil)
 	p.services.start("authority", a.Run, nil)
+	p.services.start("lockouts", func(ctx context.Context) error {
+		return b.Listen(ctx, subjectLockout, "", func(_ string, data []byte) {
+			var c authority.LockoutChange
+			if json.Unmarshal(data, &c) == nil {
+				a.HearLockout(c)
+			}
+		})
+	}, nil)
 	handlers := a.Handlers()
 	p.services.start("authority on the bus", func(ctx context.Context) error {
 		return b.Serve(ctx, authoritySubject+">", "authority", func(ctx context.Context, subject string, data []byte) ([]byte, error) {
@@ -133,7 +146,10 @@ func writeAnchor(ctx context.Context, a *authority.Authority, path string) error
 	return nil
 }
 
-const authoritySubject = "authority."
+const (
+	authoritySubject = "authority."
+	subjectLockout   = "lockout.change" // replicas of the authority tell each other of wrong passwords
+)
 
 // authorityClient asks the authority over the bus.
 func (p *process) authorityClient() *authority.Client {

@@ -92,6 +92,7 @@ type gatewayFlags struct {
 	RefuseSubprotocol bool          `help:"Answer 400 if no offered subprotocol is acceptable, instead of 101 and close."`
 	HideUnknown       bool          `help:"Answer 401 instead of 404 to unknown identities."`
 	TrustProxy        []string      `help:"Networks (CIDR) of load balancers that speak PROXY protocol v2." placeholder:"CIDR"`
+	ConnectRate       float64       `help:"Connections of one station per minute in the long run (50 minutes' worth at once); a station beyond is refused for a while. 0: no limit." default:"12"`
 	PerSource         float64       `help:"New connections per second and source address, before TLS; 0: no limit." default:"0"`
 }
 
@@ -100,6 +101,9 @@ func (f *gatewayFlags) config() (gateway.Config, error) {
 		ID: f.GatewayID, CallTime: f.CallTime, HoldCalls: f.HoldCalls, AwayTime: f.AwayTime,
 		RefuseSubprotocol: f.RefuseSubprotocol, HideUnknown: f.HideUnknown,
 		WS: ws.Config{MaxMessage: f.MaxMessage, MaxConnections: f.MaxConnections, PingInterval: f.PingInterval, PongTime: f.PongTime, PerSourceRate: f.PerSource},
+	}
+	if cfg.ConnectRate = f.ConnectRate; f.ConnectRate <= 0 {
+		cfg.ConnectRate = -1
 	}
 	if cfg.ID == "" {
 		host, err := os.Hostname()

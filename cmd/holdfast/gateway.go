@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"log/slog"
 	"time"
 
 	"holdfast/authority"
@@ -79,7 +81,7 @@ func (p *process) startGateway(f *gatewayFlags) error {
 	notes := make(chan authority.Refusal, maxNotes)
 	cfg.Refused = func(c ocpp.Credentials, reason ocpp.Reason, detail string) {
 		select {
-		case notes <- authority.Refusal{Credentials: c, Reason: reason, Detail: detail}:
+		case notes <- authority.Refusal{Credentials: c, Reason: reason, Detail: detail, At: time.Now()}:
 		default: // the metric and the log have it
 		}
 	}
@@ -117,9 +119,7 @@ func (p *process) startGateway(f *gatewayFlags) error {
 		for {
 			select {
 			case n := <-notes:
-				if err := client.Note(ctx, n); err != nil && ctx.Err() == nil {
-					log.Debug("note refusal", "station", n.Credentials.Station, "err", err)
-				}
+				note(ctx, client, n, log)
 			case <-ctx.Done():
 				return nil
 			}
@@ -172,6 +172,31 @@ func (p *process) startGateway(f *gatewayFlags) error {
 		})
 	}
 	return nil
+}
+
+// noteAgain is the time between two tries to tell of a refusal: while the
+// authority is away, the first ones of an outage wait for it.
+const noteAgain = 5 * time.Second
+
+// note tells the authority of a refusal, once it can be told.
+func note(ctx context.Context, client *authority.Client, n authority.Refusal, log *slog.Logger) {
+	for {
+		limited, cancel := context.WithTimeout(ctx, noteAgain)
+		err := client.Note(limited, n)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if _, ok := errors.AsType[*authority.InvalidError](err); ok {
+			return
+		}
+		log.Debug("note refusal", "station", n.Credentials.Station, "err", err)
+		select {
+		case <-time.After(noteAgain):
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 const (

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -377,7 +378,7 @@ func (c *stationCertificate) Run(e *env, parent *stationCommands) error {
 }
 
 type stationAttempts struct {
-	ID string `arg:"" optional:"" help:"Identity of the station. Default: all that are not registered."`
+	ID string `arg:"" optional:"" help:"Identity of the station. Default: all that are not registered, or could not say who they are."`
 }
 
 func (c *stationAttempts) Run(e *env, parent *stationCommands) error {
@@ -400,7 +401,7 @@ func (c *stationAttempts) Run(e *env, parent *stationCommands) error {
 		defer tw.Flush()
 		fmt.Fprintln(tw, "LAST\tTIMES\tSTATION\tPROFILE\tREMOTE\tREASON\tDETAIL")
 		for _, t := range page.Items {
-			fmt.Fprintf(tw, "%s\t%d\t%s\t%s\t%s\t%s\t%s\n", since(t.At), t.Times, plain(string(t.Station)), t.Profile.Label(), t.Remote, t.Reason, plain(t.Detail))
+			fmt.Fprintf(tw, "%s\t%d\t%s\t%s\t%s\t%s\t%s\n", since(t.At), t.Times, cmp.Or(plain(string(t.Station)), "-"), t.Profile.Label(), t.Remote, t.Reason, plain(t.Detail))
 		}
 	})
 }
