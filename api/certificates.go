@@ -89,7 +89,7 @@ type listCertificatesInput struct {
 	Paging
 	Station  string `query:"station" maxLength:"255" doc:"Only of this station"`
 	Status   string `query:"status" enum:"active,superseded,revoked"`
-	Kind     string `query:"kind" enum:"station,server"`
+	Kind     string `query:"kind" enum:"station,server,ocsp"`
 	Expiring int    `query:"expiring" minimum:"1" maximum:"3650" doc:"Only those that are good now and expire within so many days"`
 }
 

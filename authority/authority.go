@@ -43,6 +43,11 @@ type Config struct {
 	// PSS signs with RSA-PSS where a CA's key is RSA. Many stations cannot verify it.
 	PSS bool
 
+	// PublicURL is where Published is served for others, such as
+	// http://pki.example.com; certificates then name revocation lists, OCSP
+	// responder and issuer there. Empty: they name none.
+	PublicURL string
+
 	// DecisionTTL is how long a gateway may admit with the same credentials
 	// itself. Default: 5 minutes.
 	DecisionTTL time.Duration
@@ -136,6 +141,8 @@ type Authority struct {
 
 	casMu sync.Mutex
 	cas   *hierarchy // guarded by casMu; what it points to is read-only
+
+	published published
 }
 
 // Open loads the CA keys, or makes them at the first start (which takes a

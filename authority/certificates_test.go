@@ -262,7 +262,7 @@ func TestOpenSSLVerifies(t *testing.T) {
 				}
 			}
 			lists := func(name string) {
-				text, err := f.RevocationLists(t.Context())
+				text, err := revocationLists(t, f.Authority)
 				if err != nil {
 					t.Fatal(err)
 				}

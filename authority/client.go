@@ -147,11 +147,6 @@ func (c *Client) Certificates(ctx context.Context, f store.CertificateFilter, p 
 	return call[store.List[store.Certificate]](ctx, c, subjectCertificates, request{Page: p}, f)
 }
 
-// RevocationLists is Authority.RevocationLists.
-func (c *Client) RevocationLists(ctx context.Context) (string, error) {
-	return call[string](ctx, c, subjectRevocation, request{}, nil)
-}
-
 // ImportCA is Authority.ImportCA.
 func (c *Client) ImportCA(ctx context.Context, by, pem string) ([]store.CA, error) {
 	return call[[]store.CA](ctx, c, subjectImportCA, request{By: by, Text: pem}, nil)

@@ -350,6 +350,10 @@ func (a *Authority) hierarchy(ctx context.Context) (*hierarchy, error) {
 		if c.State == store.CAIssuing {
 			h.issuing[i.name] = i
 		}
+		if a.cfg.PublicURL != "" && i.name.role != roleRoot {
+			base := strings.TrimRight(a.cfg.PublicURL, "/") + "/pki/"
+			i.CRLURL, i.OCSPURL, i.IssuerURL = base+"crl/"+i.key()+".crl", base+"ocsp", base+"ca/"+i.key()+".crt"
+		}
 	}
 	if missing && a.cas != nil { // another replica may have made it
 		a.openLater(ctx, h)

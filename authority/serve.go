@@ -33,7 +33,6 @@ const (
 	subjectRevoke       = "certificate.revoke"
 	subjectCertificate  = "certificate.get"
 	subjectCertificates = "certificate.list"
-	subjectRevocation   = "certificate.crl"
 	subjectImportCA     = "ca.import"
 	subjectRemoveCA     = "ca.remove"
 	subjectCAs          = "ca.list"
@@ -161,10 +160,9 @@ func (a *Authority) Handlers() map[string]Handler {
 		subjectCertificates: handle(func(ctx context.Context, r request, f store.CertificateFilter) (any, error) {
 			return a.Certificates(ctx, f, r.Page)
 		}),
-		subjectRevocation: handle(func(ctx context.Context, _ request, _ none) (any, error) { return a.RevocationLists(ctx) }),
-		subjectImportCA:   handle(func(ctx context.Context, r request, _ none) (any, error) { return a.ImportCA(ctx, r.By, r.Text) }),
-		subjectRemoveCA:   handle(func(ctx context.Context, r request, _ none) (any, error) { return nil, a.RemoveCA(ctx, r.By, r.Name) }),
-		subjectCAs:        handle(func(ctx context.Context, _ request, _ none) (any, error) { return a.CAs(ctx) }),
+		subjectImportCA: handle(func(ctx context.Context, r request, _ none) (any, error) { return a.ImportCA(ctx, r.By, r.Text) }),
+		subjectRemoveCA: handle(func(ctx context.Context, r request, _ none) (any, error) { return nil, a.RemoveCA(ctx, r.By, r.Name) }),
+		subjectCAs:      handle(func(ctx context.Context, _ request, _ none) (any, error) { return a.CAs(ctx) }),
 		subjectPrepareRoot: handle(func(ctx context.Context, r request, _ none) (any, error) {
 			return a.PrepareRoot(ctx, r.By, r.Algorithm)
 		}),

@@ -70,7 +70,6 @@ func TestClient(t *testing.T) {
 		"get cert":   do(c.Certificate(ctx, mtls.Issued.Certificate.Serial)),
 		"list certs": do(c.Certificates(ctx, store.CertificateFilter{Station: "CS2"}, store.Page{})),
 		"revoke":     do(c.RevokeCertificate(ctx, "alice", mtls.Issued.Certificate.Serial, "")),
-		"crl":        do(c.RevocationLists(ctx)),
 		"cas":        do(c.CAs(ctx)),
 		"audit":      do(c.Audit(ctx, store.AuditFilter{By: "alice"}, store.Page{})),
 	} {

@@ -160,35 +160,3 @@ func (a *Authority) CAs(ctx context.Context) ([]store.CA, error) {
 	cas, _, err := a.store.CAs(ctx)
 	return cas, err
 }
-
-// crlLifetime is when the reader of a revocation list should ask again.
-const crlLifetime = 24 * time.Hour
-
-// maxCRL is the most entries of a revocation list.
-const maxCRL = 100_000
-
-// RevocationLists returns the signed revocation list of each of our station CAs, as PEM.
-func (a *Authority) RevocationLists(ctx context.Context) (string, error) {
-	now := a.cfg.Now()
-	var b strings.Builder
-	for _, algorithm := range pki.Algorithms {
-		ca, err := a.issuer(ctx, caName{roleStation, algorithm})
-		if err != nil {
-			return "", err
-		}
-		revoked, err := a.store.Revocations(ctx, fmt.Sprintf("%x", ca.Cert.SubjectKeyId), now, maxCRL)
-		if err != nil {
-			return "", err
-		}
-		entries := make([]pki.Revoked, len(revoked))
-		for i, r := range revoked {
-			entries[i] = pki.Revoked{Serial: r.Serial, At: r.At, Reason: pki.Reason(r.Reason)}
-		}
-		der, err := ca.RevocationList(entries, now.UnixMicro(), now, now.Add(crlLifetime))
-		if err != nil {
-			return "", err
-		}
-		b.WriteString(pki.EncodeCRL(der))
-	}
-	return b.String(), nil
-}

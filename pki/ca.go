@@ -6,6 +6,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"math/big"
@@ -19,6 +20,10 @@ type CA struct {
 	Cert *x509.Certificate
 	Key  crypto.Signer // nil: kept elsewhere, this CA cannot sign here
 	PSS  bool          // sign with RSA-PSS; not for ECDSA keys
+
+	// Where what this CA says about its certificates can be fetched; empty: they
+	// do not name a place. CA certificates never do.
+	CRLURL, OCSPURL, IssuerURL string
 }
 
 // Subject is what a certificate says about its owner.
@@ -110,10 +115,26 @@ func (ca *CA) issue(p Profile, s Subject, public crypto.PublicKey, now time.Time
 		IPAddresses:           s.IPAddresses,
 		SignatureAlgorithm:    ca.signature(),
 	}
-	if p.CA {
+	switch {
+	case p.CA:
 		t.MaxPathLen, t.MaxPathLenZero = p.PathLen, p.PathLen == 0
+	case p.OCSP:
+		t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageOCSPSigning}
+		t.ExtraExtensions = []pkix.Extension{{Id: oidNoCheck, Value: asn1.NullBytes}}
+	default:
+		t.CRLDistributionPoints, t.OCSPServer, t.IssuingCertificateURL = filled(ca.CRLURL), filled(ca.OCSPURL), filled(ca.IssuerURL)
 	}
 	return ca.sign(t, public)
+}
+
+// oidNoCheck is id-pkix-ocsp-nocheck (RFC 6960 §4.2.2.2.1).
+var oidNoCheck = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5}
+
+func filled(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return []string{s}
 }
 
 // sign signs a template, within the CA's own life; without a certificate of its

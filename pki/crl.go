@@ -32,6 +32,9 @@ var reasonCodes = map[Reason]int{
 	Unspecified: 0, KeyCompromise: 1, AffiliationChanged: 3, Superseded: 4, CessationOfOperation: 5, PrivilegeWithdrawn: 9,
 }
 
+// Code is the reason's number in revocation lists and OCSP responses.
+func (r Reason) Code() int { return reasonCodes[r] }
+
 // Valid reports whether r is one of the reasons above.
 func (r Reason) Valid() bool { _, ok := reasonCodes[r]; return ok }
 

@@ -1,5 +1,5 @@
 // Package pki is the X.509 of Holdfast without I/O: certificate profiles as
-// data, checks of signing requests, signing, chains, revocation lists, PEM.
+// data, checks of signing requests, signing, chains, revocation lists, OCSP, PEM.
 //
 // Everything is a function of its arguments: times are parameters, keys are
 // crypto.Signers (which may live in an HSM), nothing is stored and nothing is

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"math/big"
 	"net"
 	"os"
 	"os/exec"
@@ -18,6 +19,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/ocsp"
 )
 
 var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -220,6 +223,26 @@ func FuzzParseCSR(f *testing.F) { // seeds: testdata/fuzz
 		ParseCSR(der)
 		ParseCertificates(der)
 		ParseKey(der)
+	})
+}
+
+func FuzzParseOCSPRequest(f *testing.F) {
+	ca := chains()[ECDSA]["station"].Cert
+	for _, hash := range []crypto.Hash{crypto.SHA1, crypto.SHA256} {
+		der, err := ocsp.CreateRequest(&x509.Certificate{SerialNumber: big.NewInt(77)}, ca, &ocsp.RequestOptions{Hash: hash})
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(der)
+	}
+	f.Fuzz(func(t *testing.T, der []byte) {
+		q, err := ParseOCSPRequest(der)
+		if err == nil && (q.Serial.Sign() <= 0 || q.Serial.BitLen() > 160) {
+			t.Errorf("serial number %s was accepted", q.Serial)
+		}
+		if err == nil {
+			q.Of(ca)
+		}
 	})
 }
 

@@ -12,6 +12,9 @@ type Profile struct {
 	CA   bool
 	// PathLen is how many CAs may follow a CA; negative: any number.
 	PathLen int
+	// OCSP marks a delegated responder (RFC 6960 §4.2.2.2), which needs no
+	// revocation check itself.
+	OCSP bool
 	// KeyUsage is for all keys; RSA and EC usages are added by the key's kind.
 	KeyUsage, RSA, EC x509.KeyUsage
 	// Backdate is how long before the time of issue a certificate becomes
@@ -26,7 +29,7 @@ const (
 	year = 365 * day
 )
 
-// The profiles. None has an extended key usage: OCPP 2.0.1 A00.FR.514 advises
+// The profiles. None but OCSPResponder has an extended key usage: OCPP 2.0.1 A00.FR.514 advises
 // against it, and a certificate without one is good for both ends of TLS.
 //
 // Ten years keep a root made before 2028 clear of January 2038, where stations
@@ -49,4 +52,9 @@ var (
 	Server = Profile{Name: "server",
 		KeyUsage: x509.KeyUsageDigitalSignature, RSA: x509.KeyUsageKeyEncipherment,
 		Backdate: day, Lifetime: 20 * time.Hour}
+	// OCSPResponder answers OCSP requests for the CA that issued it, so that the
+	// CA's own key, which may be in an HSM, need not sign for strangers. It is the
+	// only one with an extended key usage: RFC 6960 demands it.
+	OCSPResponder = Profile{Name: "ocsp-responder", OCSP: true,
+		KeyUsage: x509.KeyUsageDigitalSignature, Backdate: day, Lifetime: 7 * day}
 )

@@ -24,6 +24,7 @@ const (
 const (
 	KindStation = "station"
 	KindServer  = "server"
+	KindOCSP    = "ocsp" // a responder of ours
 )
 
 // Certificate is one certificate in the inventory.
@@ -34,7 +35,7 @@ type Certificate struct {
 	Issuer      string            `json:"issuer"`
 	IssuerKey   string            `json:"issuer_key,omitempty" doc:"Authority key id, hex"`
 	Subject     string            `json:"subject"`
-	Kind        string            `json:"kind" enum:"station,server"`
+	Kind        string            `json:"kind" enum:"station,server,ocsp"`
 	Station     ocpp.StationID    `json:"station,omitempty"`
 	Issued      bool              `json:"issued" doc:"Whether it was issued here; else it was seen when its station was admitted"`
 	NotBefore   time.Time         `json:"not_before"`
@@ -261,6 +262,17 @@ func (a *Authority) Certificates(ctx context.Context, f CertificateFilter, p Pag
 	}
 	return list(ctx, a.db, p, `SELECT `+certificateColumns+` FROM certificate`+w.sql(` ORDER BY id DESC LIMIT ?`, p.limit()+1), w.args,
 		scanCertificate, func(c Certificate) []any { return []any{c.ID} })
+}
+
+// CertificateOfIssuer returns the status of the certificate with a serial number
+// that an issuer of ours, named by its key identifier in hex, issued here.
+// ErrNotFound without it.
+func (a *Authority) CertificateOfIssuer(ctx context.Context, issuerKey, serial string) (status CertificateStatus, r Revocation, err error) {
+	var at int64
+	err = a.read.QueryRowContext(ctx, `SELECT status, fingerprint, serial, reason, revoked FROM certificate WHERE serial = $1 AND issuer_key = $2 AND issued`, serial, issuerKey).
+		Scan(&status, &r.Fingerprint, &r.Serial, &r.Reason, &at)
+	r.At = fromMicros(at)
+	return status, r, notFound(err)
 }
 
 // Revocation is what is kept of a revoked certificate where only that matters.

@@ -9,7 +9,7 @@ import (
 type Retention struct {
 	Audit        time.Time // entries of the audit record
 	Certificates time.Time // stations' certificates, by their expiry
-	Servers      time.Time // servers' certificates, by their expiry
+	Servers      time.Time // certificates of servers and OCSP responders, by their expiry
 	Unregistered time.Time // attempts of stations that are not registered
 }
 
@@ -23,7 +23,7 @@ func (a *Authority) Prune(ctx context.Context, r Retention) error {
 		if _, err := tx.exec(`DELETE FROM certificate WHERE kind = $1 AND not_after < $2`, KindStation, micros(r.Certificates)); err != nil {
 			return err
 		}
-		if _, err := tx.exec(`DELETE FROM certificate WHERE kind = $1 AND not_after < $2`, KindServer, micros(r.Servers)); err != nil {
+		if _, err := tx.exec(`DELETE FROM certificate WHERE kind <> $1 AND not_after < $2`, KindStation, micros(r.Servers)); err != nil {
 			return err
 		}
 		if _, err := tx.exec(`DELETE FROM attempt WHERE NOT registered AND last_at < $1`, micros(r.Unregistered)); err != nil {

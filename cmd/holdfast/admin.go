@@ -34,10 +34,11 @@ type admin struct {
 	leak     *leak.Monitor                        // nil until it starts
 	ready    []func(ctx context.Context) []string // why this process is not ready
 	check    []func() error                       // counts that must agree
+	more     *http.ServeMux                       // what parts serve beside
 }
 
 func newAdmin() *admin {
-	a := &admin{registry: prometheus.NewRegistry(), account: memory.NewAccount()}
+	a := &admin{registry: prometheus.NewRegistry(), account: memory.NewAccount(), more: http.NewServeMux()}
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	a.registry.MustRegister(a.account.Collectors()...)
 	return a
@@ -56,6 +57,9 @@ func (a *admin) askCheck(f func() error) {
 	defer a.mu.Unlock()
 	a.check = append(a.check, f)
 }
+
+// serve adds what a part serves under a path. ServeMux has a lock of its own.
+func (a *admin) serve(path string, h http.Handler) { a.more.Handle(path, h) }
 
 // watch shows what a leak detector says.
 func (a *admin) watch(m *leak.Monitor) {
@@ -137,6 +141,7 @@ func (a *admin) handler() http.Handler {
 		}
 		writeJSON(w, status, map[string]any{"ok": len(problems) == 0, "problems": problems})
 	})
+	mux.Handle("/", a.more)
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)

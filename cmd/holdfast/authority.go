@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/net/netutil"
 
 	"holdfast/authority"
 	"holdfast/bus"
@@ -16,9 +19,28 @@ import (
 
 // authorityFlags are of the authority, alone or in all.
 type authorityFlags struct {
-	Operator string `help:"Organization name (O) in the certificates of stations; at most 64 characters." default:"Holdfast"`
+	Operator  string `help:"Organization name (O) in the certificates of stations; at most 64 characters." default:"Holdfast"`
+	ListenPKI string `name:"listen-pki" help:"Address that serves revocation lists and OCSP to everybody, over plain HTTP as is usual: they are signed. Default: only the admin port does." placeholder:"ADDR"`
+	PKIURL    string `name:"pki-url" help:"How others reach it, http://pki.example.com: certificates that are issued from then on name revocation list, OCSP responder and issuer there." placeholder:"URL"`
 	caKeyFlags
 }
+
+func (f *authorityFlags) check() error {
+	if f.PKIURL == "" {
+		return nil
+	}
+	u, err := url.Parse(f.PKIURL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || len(f.PKIURL) > maxPKIURL {
+		return &usageError{fmt.Sprintf("--pki-url %q: want http://host, and a path at most", f.PKIURL)}
+	}
+	return nil
+}
+
+// maxPKIConnections bounds the connections to --listen-pki; more wait.
+const maxPKIConnections = 256
+
+// maxPKIURL keeps certificates small: each that is issued holds it three times.
+const maxPKIURL = 128 // bytes
 
 type authorityCommand struct {
 	busFlags
@@ -47,6 +69,9 @@ func (c *authorityCommand) Run(e *env) error {
 
 // startAuthority opens the authority's record and keys and serves the bus.
 func (p *process) startAuthority(db *databaseFlags, f *authorityFlags) error {
+	if err := f.check(); err != nil {
+		return err
+	}
 	if err := db.prepare(); err != nil {
 		return err
 	}
@@ -57,7 +82,7 @@ func (p *process) startAuthority(db *databaseFlags, f *authorityFlags) error {
 	p.services.closing("authority's database", st.Close)
 	b, log := p.bus, p.log
 	cfg := authority.Config{
-		Store: st, Dir: filepath.Join(db.Data, "ca"), Operator: f.Operator, Logger: log,
+		Store: st, Dir: filepath.Join(db.Data, "ca"), Operator: f.Operator, PublicURL: f.PKIURL, Logger: log,
 		Publish: func(c authority.Change) {
 			data, err := json.Marshal(c)
 			if err == nil {
@@ -112,6 +137,18 @@ func (p *process) startAuthority(db *databaseFlags, f *authorityFlags) error {
 			return h(ctx, data)
 		})
 	}, nil)
+	published := a.Published()
+	p.admin.serve("/pki/", published)
+	if f.ListenPKI != "" {
+		l, err := listen("listen-pki", f.ListenPKI)
+		if err != nil {
+			return err
+		}
+		log.Info("revocation lists and OCSP", "address", l.Addr().String())
+		p.services.start("revocation lists and OCSP", func(ctx context.Context) error {
+			return serveHTTP(ctx, netutil.LimitListener(l, maxPKIConnections), published)
+		}, nil)
+	}
 	p.admin.register(a.Collectors())
 	p.admin.askReady(func(ctx context.Context) []string {
 		if err := a.Ready(ctx); err != nil {
