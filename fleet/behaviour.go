@@ -45,6 +45,13 @@ type Behaviour struct {
 	// without reporting every connector anew (2.x OfflineThreshold). Zero means 1
 	// minute.
 	OfflineThreshold time.Duration
+	// RenewBefore is how long before its certificate ends a station of security
+	// profile 3 asks for the next one, in real time, but not before two thirds of
+	// its life are over (A03). Zero means 30 days, negative: only when triggered.
+	RenewBefore time.Duration
+	// AdditionalRootCheck lets stations take a new CSMS root only if the one in
+	// force signed it, one at a time (AdditionalRootCertificateCheck).
+	AdditionalRootCheck bool
 }
 
 var defaultCurve = []float64{11000, 11000, 11000, 11000, 11000, 2000}
@@ -58,6 +65,7 @@ func (b Behaviour) withDefaults() Behaviour {
 	b.UnplugDelay = cmp.Or(b.UnplugDelay, time.Minute)
 	b.RebootTime = cmp.Or(b.RebootTime, 2*time.Second)
 	b.OfflineThreshold = cmp.Or(b.OfflineThreshold, time.Minute)
+	b.RenewBefore = cmp.Or(b.RenewBefore, 30*24*time.Hour)
 	b.TimeFactor = cmp.Or(b.TimeFactor, 1)
 	if len(b.Curve) == 0 {
 		b.Curve = defaultCurve

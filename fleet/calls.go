@@ -30,6 +30,7 @@ type message struct {
 	make    func() any
 	id      ocpp.MessageID
 	early   bool // may be sent before the station is registered
+	kept    bool // waits for the next connection if need be
 	tx      *txPart
 	due     time.Duration // when its cause came, see CallRecord
 	sent    time.Duration
@@ -57,7 +58,7 @@ func (s *station) callEarly(action string, payload any, done func(json.RawMessag
 func (s *station) enqueue(m *message) {
 	m.due = s.cause()
 	switch {
-	case s.conn == nil:
+	case s.conn == nil && !m.kept:
 		m.unanswered(errOffline)
 	case len(s.queue) >= maxQueue:
 		s.f.stats.fail(errorQueueFull)

@@ -5,48 +5,76 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
-	"crypto/sha512"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/asn1"
-	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"hash"
-	"math/big"
-	"slices"
+	"fmt"
 	"strings"
 	"time"
 
 	"holdfast/ocpp"
 )
 
-// maxInstalled is how many CA certificates a station keeps.
-const maxInstalled = 8
-
-// maxChain is the longest PEM text of certificates that is taken, in bytes.
+// maxChain is the longest certificate chain that a station takes, in bytes of
+// PEM (CertificateSignedMaxChainSize, MaxCertificateChainSize).
 const maxChain = 10_000
 
-// certificates is a station's store, apart from the identity it began with.
-type certificates struct {
-	installed []installed
+// Defaults of the variables of SecurityCtrlr that rule repeated requests.
+const (
+	certSigningWait    = 60 * time.Second // CertSigningWaitMinimum
+	certSigningRepeats = 3                // CertSigningRepeatTimes
+)
+
+// renewal is what a station knows of the certificate that is to come.
+type renewal struct {
 	key       *ecdsa.PrivateKey // of the CSR that waits for CertificateSigned
+	requestID *int              // of the last SignCertificate, 2.1
+	requests  int               // SignCertificate sent in this renewal
 	previous  *tls.Certificate  // until the new one made a connection
+	future    *tls.Certificate  // accepted, but not valid yet (1.6)
 }
 
-type installed struct {
-	use         string // certificateType
-	certificate *x509.Certificate
+// leaf is the station's own certificate; nil if there is none.
+func (s *station) leaf() *x509.Certificate {
+	if s.id.Certificate == nil || len(s.id.Certificate.Certificate) == 0 {
+		return nil
+	}
+	leaf, err := x509.ParseCertificate(s.id.Certificate.Certificate[0])
+	if err != nil {
+		return nil
+	}
+	return leaf
 }
 
-type hashData struct {
-	Algorithm  string `json:"hashAlgorithm"`
-	IssuerName string `json:"issuerNameHash"`
-	IssuerKey  string `json:"issuerKeyHash"`
-	Serial     string `json:"serialNumber"`
+// scheduleRenewal plans the request for the next certificate: a month before
+// this one ends (A03), or when a third of its life is left if that is later.
+func (s *station) scheduleRenewal() {
+	before := s.f.behave.RenewBefore
+	leaf := s.leaf()
+	if before < 0 || leaf == nil || s.profile != ocpp.ProfileMTLS || s.scheduled(taskRenew, 0) {
+		return
+	}
+	before = min(before, leaf.NotAfter.Sub(leaf.NotBefore)/3)
+	s.schedule(taskRenew, 0, s.f.elapsed()+time.Until(leaf.NotAfter.Add(-before)))
+}
+
+// renew begins a renewal, now or, without a registration, a little later.
+func (s *station) renew() {
+	if s.conn == nil || s.state != accepted {
+		s.schedule(taskRenew, 0, s.f.elapsed()+certSigningWait)
+		return
+	}
+	s.beginRenewal()
+}
+
+// beginRenewal asks for a certificate; a request that waits for its answer is
+// forgotten.
+func (s *station) beginRenewal() {
+	s.more().renewal.requests = 0
+	s.requestCertificate()
 }
 
 // requestCertificate makes a key and sends its CSR (A02).
@@ -58,180 +86,186 @@ func (s *station) requestCertificate() {
 	subject := pkix.Name{CommonName: s.id.Serial}
 	if organization := s.value(settingByKey("CpoName")); organization != "" {
 		subject.Organization = []string{organization}
-	} else if own := s.id.Certificate; own != nil {
-		if leaf, err := x509.ParseCertificate(own.Certificate[0]); err == nil {
-			subject.Organization = leaf.Subject.Organization
-			subject.CommonName = leaf.Subject.CommonName
-		}
+	} else if leaf := s.leaf(); leaf != nil {
+		subject.Organization, subject.CommonName = leaf.Subject.Organization, leaf.Subject.CommonName
 	}
 	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: subject}, key)
 	if err != nil {
 		s.f.log.Warn("certificate request", "station", s.id.ID, "err", err)
 		return
 	}
-	s.more().certificates.key = key
+	r := &s.more().renewal
+	r.key = key
+	r.requests++
 	request := struct {
-		CSR  string `json:"csr"`
-		Type string `json:"certificateType,omitempty"`
+		CSR       string `json:"csr"`
+		Type      string `json:"certificateType,omitempty"`
+		RequestID *int   `json:"requestId,omitempty"`
 	}{CSR: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))}
 	if s.id.Version.Is2x() {
 		request.Type = "ChargingStationCertificate"
+		// A02.FR.17: CertificateSigned may stay out. 1.6 does not ask again.
+		s.schedule(taskSign, 0, s.f.elapsed()+s.signingWait()<<(r.requests-1))
 	}
-	s.callEarly("SignCertificate", request, func(_ json.RawMessage, err error) {
-		if err != nil && s.extra != nil {
-			s.extra.certificates.key = nil
+	if s.id.Version == ocpp.V21 {
+		id := int(s.newNumber())
+		r.requestID, request.RequestID = &id, &id
+	}
+	s.callEarly("SignCertificate", request, func(result json.RawMessage, err error) {
+		if err == nil {
+			var answer simple
+			if answer, err = decode[simple](s, "SignCertificate", result); err == nil && answer.Status != "Accepted" {
+				err = errors.New("the server does not sign")
+			}
+		}
+		if err != nil && r.key == key && !errors.Is(err, errOffline) && !errors.Is(err, errTimeout) {
+			s.forgetRequest() // it will not come
 		}
 	})
+}
+
+func (s *station) signingWait() time.Duration {
+	if n, ok := s.changed("SecurityCtrlr.CertSigningWaitMinimum."); ok {
+		return time.Duration(n) * time.Second
+	}
+	return certSigningWait
+}
+
+func (s *station) forgetRequest() {
+	r := &s.extra.renewal
+	r.key, r.requestID, r.requests = nil, nil, 0
+	s.cancel(taskSign, 0)
+}
+
+// signingOverdue asks again, after a doubled wait, and gives up after
+// CertSigningRepeatTimes (A02.FR.18, FR.19).
+func (s *station) signingOverdue() {
+	if s.extra == nil || s.extra.renewal.key == nil {
+		return
+	}
+	repeats := certSigningRepeats
+	if n, ok := s.changed("SecurityCtrlr.CertSigningRepeatTimes."); ok {
+		repeats = n
+	}
+	if s.extra.renewal.requests > repeats {
+		s.forgetRequest()
+		return
+	}
+	if s.conn == nil {
+		s.schedule(taskSign, 0, s.f.elapsed()+s.signingWait())
+		return
+	}
+	s.requestCertificate()
 }
 
 // certificateSigned takes the certificate for the key of the last CSR, and comes
 // back with it. The old one stays until the new one made a connection.
-func (s *station) certificateSigned(chain string) string {
-	c := &s.more().certificates
-	parsed, err := parseChain(chain)
-	if err != nil || c.key == nil || !c.key.PublicKey.Equal(parsed[0].PublicKey) {
+func (s *station) certificateSigned(chain string, requestID *int) string {
+	if s.id.Version == ocpp.V21 && (requestID == nil || s.extra == nil || s.extra.renewal.requestID == nil || *s.extra.renewal.requestID != *requestID) {
+		return "Rejected" // the answer to another request, or to none
+	}
+	fresh, notBefore, err := s.checkSigned(chain)
+	if err != nil {
+		s.cancel(taskSign, 0) // A02.FR.20: not asked for again
+		s.securityEvent(eventInvalidCertificate, err.Error())
 		return "Rejected"
 	}
-	now := time.Now()
-	if leaf := parsed[0]; now.After(leaf.NotAfter) || s.id.Version.Is2x() && now.Before(leaf.NotBefore) {
-		return "Rejected"
+	s.forgetRequest()
+	s.cancel(taskRenew, 0)
+	if time.Now().Before(notBefore) { // 1.6: from then on
+		s.extra.renewal.future = fresh
+		s.schedule(taskSwitch, 0, s.f.elapsed()+time.Until(notBefore))
+		return "Accepted"
 	}
-	fresh := &tls.Certificate{PrivateKey: c.key}
-	for _, part := range parsed {
-		fresh.Certificate = append(fresh.Certificate, part.Raw)
-	}
-	c.previous, c.key = s.id.Certificate, nil
-	s.id.Certificate = fresh
-	if s.id.Profile == ocpp.ProfileMTLS {
-		s.then(func() { s.reconnectNow("new certificate") })
-	}
+	s.then(func() { s.useCertificate(fresh) })
 	return "Accepted"
 }
 
-// renewalDone forgets the old certificate: the new one works.
-func (s *station) renewalDone() {
-	if s.extra != nil {
-		s.extra.certificates.previous = nil
+// checkSigned reads the chain of a CertificateSigned and says what is wrong with it.
+func (s *station) checkSigned(chain string) (fresh *tls.Certificate, notBefore time.Time, err error) {
+	parsed, err := parseChain(chain)
+	if err != nil {
+		return nil, time.Time{}, err
 	}
-}
-
-// renewalFailed returns to the old certificate: the new one does not work.
-func (s *station) renewalFailed() {
-	if s.extra == nil || s.extra.certificates.previous == nil {
-		return
+	leaf := parsed[0]
+	switch now := time.Now(); {
+	case s.extra == nil || s.extra.renewal.key == nil:
+		return nil, time.Time{}, errors.New("no certificate was asked for")
+	case !s.extra.renewal.key.PublicKey.Equal(leaf.PublicKey):
+		return nil, time.Time{}, errors.New("for another key")
+	case now.After(leaf.NotAfter):
+		return nil, time.Time{}, errors.New("expired")
+	case now.Before(leaf.NotBefore) && s.id.Version.Is2x():
+		return nil, time.Time{}, errors.New("not valid yet")
 	}
-	s.id.Certificate, s.extra.certificates.previous = s.extra.certificates.previous, nil
-}
-
-// ownRoots are the fleet's roots and those that the server installed here; nil
-// if there are none of the latter.
-func (s *station) ownRoots() *x509.CertPool {
-	if s.extra == nil {
-		return nil
+	if own := s.leaf(); own != nil && own.Subject.CommonName != leaf.Subject.CommonName || own == nil && leaf.Subject.CommonName != s.id.Serial {
+		return nil, time.Time{}, fmt.Errorf("for %q", leaf.Subject.CommonName)
 	}
-	var pool *x509.CertPool
-	for _, x := range s.extra.certificates.installed {
-		if x.use != "CentralSystemRootCertificate" && x.use != "CSMSRootCertificate" {
-			continue
-		}
-		if pool == nil {
-			pool = x509.NewCertPool()
-			if s.f.cfg.Roots != nil {
-				pool = s.f.cfg.Roots.Clone()
+	fresh = &tls.Certificate{PrivateKey: s.extra.renewal.key}
+	for i, part := range parsed {
+		if i > 0 {
+			if err := parsed[i-1].CheckSignatureFrom(part); err != nil {
+				return nil, time.Time{}, fmt.Errorf("certificate %d of the chain: %w", i+1, err)
 			}
 		}
-		pool.AddCert(x.certificate)
+		fresh.Certificate = append(fresh.Certificate, part.Raw)
 	}
-	return pool
+	return fresh, leaf.NotBefore, nil
 }
 
-// install applies InstallCertificate.
-func (s *station) install(use, text string) string {
-	parsed, err := parseChain(text)
-	if err != nil || len(parsed) != 1 || !parsed[0].IsCA || time.Now().After(parsed[0].NotAfter) {
-		return "Rejected"
+// useCertificate makes a new certificate the station's own, and comes back with
+// it if certificates are what it connects with.
+func (s *station) useCertificate(fresh *tls.Certificate) {
+	r := &s.more().renewal
+	if r.previous == nil {
+		r.previous = s.id.Certificate
 	}
-	c := &s.more().certificates
-	for _, old := range c.installed {
-		if old.use == use && old.certificate.Equal(parsed[0]) {
-			return "Accepted"
-		}
+	s.id.Certificate, r.future = fresh, nil
+	s.securityEvent(eventReconfiguration, "client certificate")
+	if s.profile == ocpp.ProfileMTLS {
+		s.reconnectNow("new certificate")
 	}
-	if len(c.installed) >= maxInstalled {
-		return "Rejected"
-	}
-	c.installed = append(c.installed, installed{use, parsed[0]})
-	return "Accepted"
 }
 
-// deleteCertificate applies DeleteCertificate.
-func (s *station) deleteCertificate(h hashData) string {
-	if s.extra == nil {
-		return "NotFound"
+// switchCertificate uses a certificate from its notBefore on.
+func (s *station) switchCertificate() {
+	if s.extra != nil && s.extra.renewal.future != nil {
+		s.useCertificate(s.extra.renewal.future)
 	}
-	c := &s.extra.certificates
-	before := len(c.installed)
-	c.installed = slices.DeleteFunc(c.installed, func(x installed) bool {
-		own, err := hashOf(x.certificate, h.Algorithm)
-		return err == nil && strings.EqualFold(own.IssuerName, h.IssuerName) &&
-			strings.EqualFold(own.IssuerKey, h.IssuerKey) && strings.EqualFold(own.Serial, strings.TrimLeft(h.Serial, "0"))
-	})
-	if len(c.installed) == before {
-		return "NotFound"
-	}
-	return "Accepted"
 }
 
-// installedIDs lists the CA certificates of the given types, all if there are none.
-func (s *station) installedIDs(uses []string) (types []string, hashes []hashData) {
-	if s.extra == nil {
-		return nil, nil
+// certificateWorks forgets the old certificate: the new one made a connection.
+func (s *station) certificateWorks() {
+	if s.extra != nil && s.conn.profile == ocpp.ProfileMTLS {
+		s.extra.renewal.previous = nil
 	}
-	for _, x := range s.extra.certificates.installed {
-		if len(uses) > 0 && !slices.Contains(uses, x.use) {
-			continue
-		}
-		if h, err := hashOf(x.certificate, "SHA256"); err == nil {
-			types, hashes = append(types, x.use), append(hashes, h)
-		}
-	}
-	return types, hashes
 }
 
-// hashOf is the CertID of a self-signed certificate as OCSP computes it.
-func hashOf(c *x509.Certificate, algorithm string) (hashData, error) {
-	var h hash.Hash
-	switch algorithm {
-	case "SHA256":
-		h = sha256.New()
-	case "SHA384":
-		h = sha512.New384()
-	case "SHA512":
-		h = sha512.New()
-	default:
-		return hashData{}, errors.New("unknown hash algorithm")
+// certificateFailed returns to the old certificate if the server refused the new
+// one; a server that is away has not refused it.
+func (s *station) certificateFailed(kind errorKind, why error) {
+	if s.extra == nil || s.extra.renewal.previous == nil || isServerCertificateError(why) {
+		return
 	}
-	var key struct {
-		Algorithm pkix.AlgorithmIdentifier
-		Bits      asn1.BitString
+	if kind != errorUnauthorized && kind != errorNotFound && kind != errorRefused && !isRemoteAlert(why) {
+		return
 	}
-	if _, err := asn1.Unmarshal(c.RawSubjectPublicKeyInfo, &key); err != nil {
-		return hashData{}, err
-	}
-	h.Write(c.RawIssuer)
-	name := h.Sum(nil)
-	h.Reset()
-	h.Write(key.Bits.RightAlign())
-	return hashData{algorithm, hex.EncodeToString(name), hex.EncodeToString(h.Sum(nil)), new(big.Int).Set(c.SerialNumber).Text(16)}, nil
+	s.id.Certificate, s.extra.renewal.previous = s.extra.renewal.previous, nil
+	s.securityEvent(eventDiscardedCertificate, why.Error())
+}
+
+func isServerCertificateError(err error) bool {
+	_, ok := errors.AsType[*serverCertificateError](err)
+	return ok
 }
 
 // parseChain reads PEM certificates.
 func parseChain(text string) ([]*x509.Certificate, error) {
 	if len(text) > maxChain {
-		return nil, errors.New("chain too long")
+		return nil, fmt.Errorf("%d bytes: at most %d", len(text), maxChain)
 	}
 	var chain []*x509.Certificate
-	rest := bytes.TrimSpace([]byte(text))
+	rest := bytes.TrimSpace([]byte(strings.ReplaceAll(text, "\r", "")))
 	for len(rest) > 0 && len(chain) < 8 {
 		block, after := pem.Decode(rest)
 		if block == nil || block.Type != "CERTIFICATE" {

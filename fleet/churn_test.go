@@ -15,7 +15,7 @@ import (
 func TestChurn(t *testing.T) {
 	ca := newTestCA(t)
 	s := newTestServer(t, ocpp.ProfileMTLS, ca)
-	cfg := Config{Targets: map[ocpp.SecurityProfile]string{ocpp.ProfileMTLS: s.target()}, Roots: ca.roots}
+	cfg := Config{Targets: map[ocpp.SecurityProfile]string{ocpp.ProfileMTLS: s.target()}, Roots: ca.anchors()}
 	for i := range 7 {
 		id := fmt.Sprintf("CS-%d", i)
 		cfg.Stations = append(cfg.Stations, Identity{ID: ocpp.StationID(id), Profile: ocpp.ProfileMTLS, Certificate: ca.issue(t, id)})

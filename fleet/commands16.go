@@ -311,20 +311,22 @@ func (s *station) compositeSchedule16(r struct {
 }
 
 func (s *station) certificateSignedCall(r struct {
-	Chain string `json:"certificateChain"`
-	Type  string `json:"certificateType"`
+	Chain     string `json:"certificateChain"`
+	Type      string `json:"certificateType"`
+	RequestID *int   `json:"requestId"`
 }) any {
 	if r.Type != "" && r.Type != "ChargingStationCertificate" {
 		return simple{"Rejected"}
 	}
-	return simple{s.certificateSigned(r.Chain)}
+	return simple{s.certificateSigned(r.Chain, r.RequestID)}
 }
 
 func (s *station) installCertificate(r struct {
 	Type        string `json:"certificateType"`
 	Certificate string `json:"certificate"`
 }) any {
-	return simple{s.install(r.Type, r.Certificate)}
+	status, why := s.install(r.Type, r.Certificate)
+	return s.reply(status, why)
 }
 
 func (s *station) deleteCertificateCall(r struct {

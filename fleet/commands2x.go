@@ -1,6 +1,11 @@
 package fleet
 
-import "holdfast/ocpp"
+import (
+	"strconv"
+	"strings"
+
+	"holdfast/ocpp"
+)
 
 // commands2x is what the server may call in OCPP 2.0.1 and 2.1.
 var commands2x = map[string]command{
@@ -13,6 +18,7 @@ var commands2x = map[string]command{
 	"GetVariables":               on((*station).getVariables),
 	"GetBaseReport":              on((*station).getBaseReport),
 	"ChangeAvailability":         on((*station).changeAvailability2x),
+	"SetNetworkProfile":          on((*station).setNetworkProfileCall),
 	"UnlockConnector":            on((*station).unlock2x),
 	"ClearCache":                 on(clearCache),
 	"DataTransfer":               on(dataTransfer),
@@ -133,7 +139,9 @@ func (s *station) setVariables(r struct {
 	}
 	for _, v := range r.Data {
 		x, status := v.look()
-		if x != nil {
+		if strings.EqualFold(v.Component.Name, "NetworkConfiguration") && s.id.Version == ocpp.V21 {
+			status, _ = s.networkVariable(v.Component.Instance, v.Variable.Name, &v.Value)
+		} else if x != nil {
 			status = s.set(x, v.Value)
 		}
 		answer.Results = append(answer.Results, variableResult{v.Attribute, status, nil, v.Component, v.Variable})
@@ -150,6 +158,11 @@ func (s *station) getVariables(r struct {
 	for _, v := range r.Data {
 		result := variableResult{v.Attribute, "Accepted", nil, v.Component, v.Variable}
 		switch x, status := v.look(); {
+		case strings.EqualFold(v.Component.Name, "NetworkConfiguration") && s.id.Version == ocpp.V21:
+			var value string
+			if result.Status, value = s.networkVariable(v.Component.Instance, v.Variable.Name, nil); result.Status == "Accepted" {
+				result.Value = &value
+			}
 		case x == nil:
 			result.Status = status
 		case x.access == writeOnly:
@@ -161,6 +174,23 @@ func (s *station) getVariables(r struct {
 		answer.Results = append(answer.Results, result)
 	}
 	return answer
+}
+
+func (s *station) setNetworkProfileCall(r struct {
+	Slot int `json:"configurationSlot"`
+	Data struct {
+		URL       string `json:"ocppCsmsUrl"`
+		Profile   int    `json:"securityProfile"`
+		Version   string `json:"ocppVersion"`
+		Transport string `json:"ocppTransport"`
+		Interface string `json:"ocppInterface"`
+		Timeout   int    `json:"messageTimeout"`
+		Identity  string `json:"identity"`
+		Password  string `json:"basicAuthPassword"`
+	} `json:"connectionData"`
+}) any {
+	d := r.Data
+	return s.reply(s.setNetworkProfile(r.Slot, slot{d.URL, strconv.Itoa(d.Profile), d.Version, d.Transport, d.Interface, strconv.Itoa(d.Timeout), d.Identity, d.Password}))
 }
 
 func (s *station) getBaseReport(r struct {

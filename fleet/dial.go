@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha1"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -34,53 +33,13 @@ func (e *Refused) Error() string { return fmt.Sprintf("upgrade refused with HTTP
 // errNoSubprotocol: 101 without a subprotocol, or with one that was not offered.
 var errNoSubprotocol = errors.New("upgraded without the offered subprotocol")
 
-// certificateKey is the context key under which a handshake finds the station's
-// certificate, so that all stations of a profile share one tls.Config.
-type certificateKey struct{}
-
-// clientTLS returns the configuration of every station that connects to host.
-// Session tickets are not kept: a shared cache would mix up identities.
-func clientTLS(host string, roots *x509.CertPool) *tls.Config {
-	return &tls.Config{
-		ServerName: host,
-		MinVersion: tls.VersionTLS12,
-		GetClientCertificate: func(request *tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			if own, _ := request.Context().Value(certificateKey{}).(*tls.Certificate); own != nil {
-				return own, nil
-			}
-			return new(tls.Certificate), nil // none: the server decides
-		},
-		// The server is verified below: crypto/tls knows no CN rule.
-		InsecureSkipVerify: true,
-		VerifyConnection:   func(state tls.ConnectionState) error { return verifyServer(state, host, roots) },
-	}
-}
-
-// verifyServer checks the chain and the name: a SAN, or, as OCPP has it, the
-// common name (OCPP 2.x A00).
-func verifyServer(state tls.ConnectionState, host string, roots *x509.CertPool) error {
-	chain := state.PeerCertificates
-	if len(chain) == 0 {
-		return errors.New("the server sent no certificate")
-	}
-	options := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
-	for _, c := range chain[1:] {
-		options.Intermediates.AddCert(c)
-	}
-	if _, err := chain[0].Verify(options); err != nil {
-		return fmt.Errorf("server certificate: %w", err)
-	}
-	if err := chain[0].VerifyHostname(host); err != nil && !strings.EqualFold(chain[0].Subject.CommonName, host) {
-		return fmt.Errorf("server certificate: neither a SAN nor the CN is %s", host)
-	}
-	return nil
-}
-
 // handshake is what one attempt to connect presents. The zero values of a
 // station's own attempt come from its identity; faults change them.
 type handshake struct {
 	station     ocpp.StationID
+	profile     ocpp.SecurityProfile
 	target      target
+	tls         *tls.Config // nil: plain
 	certificate *tls.Certificate
 	user        string // of Basic; empty: no Authorization header
 	password    string
@@ -117,12 +76,11 @@ func (f *Fleet) open(ctx context.Context, h handshake) (*conn, *bufio.Reader, er
 // upgrade makes tcp a WebSocket connection.
 func (f *Fleet) upgrade(ctx context.Context, tcp *net.TCPConn, h handshake) (*conn, *bufio.Reader, error) {
 	nc := net.Conn(tcp)
-	if h.target.tls != nil {
-		tc := tls.Client(tcp, h.target.tls)
-		if err := tc.HandshakeContext(context.WithValue(ctx, certificateKey{}, h.certificate)); err != nil {
+	if h.tls != nil {
+		tc := tls.Client(tcp, h.tls)
+		if err := tc.HandshakeContext(context.WithValue(ctx, presentedKey{}, &presented{h.certificate})); err != nil {
 			return nil, nil, &connectError{errorTLS, err}
 		}
-		clear(tc.ConnectionState().PeerCertificates) // verified and not needed again
 		nc = tc
 	}
 	var nonce [16]byte
@@ -154,7 +112,7 @@ func (f *Fleet) upgrade(ctx context.Context, tcp *net.TCPConn, h handshake) (*co
 	limited.N = math.MaxInt64
 	var c *conn
 	if err == nil {
-		c, err = newConn(nc, tcp, f.cfg.MaxMessage)
+		c, err = newConn(nc, tcp, h.profile, f.cfg.MaxMessage)
 	}
 	if err != nil {
 		br.Reset(nil)

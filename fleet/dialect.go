@@ -34,6 +34,24 @@ type simple struct {
 	Status string `json:"status"`
 }
 
+// explained is simple with a reason, in 2.x.
+type explained struct {
+	Status string      `json:"status"`
+	Info   *statusInfo `json:"statusInfo,omitempty"`
+}
+
+type statusInfo struct {
+	Reason string `json:"reasonCode"`
+}
+
+// reply is a status with its reasonCode, which only 2.x has.
+func (s *station) reply(status, why string) explained {
+	if why == "" || !s.id.Version.Is2x() {
+		return explained{Status: status}
+	}
+	return explained{status, &statusInfo{why}}
+}
+
 // wireTime is a time as OCPP writes it: RFC 3339, UTC, three digits at most.
 func wireTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 

@@ -95,12 +95,7 @@ func (f *Fleet) Probe(ctx context.Context, id ocpp.StationID, fault Fault) error
 	if !ok {
 		return fmt.Errorf("fleet: no station %s", id)
 	}
-	h := handshake{station: s.id.ID, target: f.targets[s.id.Profile], protocols: s.id.Version.Subprotocol(), want: s.id.Version.Subprotocol()}
-	if s.id.Profile == ocpp.ProfileMTLS {
-		h.certificate = s.id.Certificate
-	} else {
-		h.user, h.password = s.id.User, s.id.Password
-	}
+	h := newStation(f, s.id).handshake() // as it began
 	switch fault {
 	case WrongPassword:
 		h.user, h.password = s.id.User, h.password+"?"
@@ -156,12 +151,12 @@ func (f *Fleet) breakHandshake(ctx context.Context, h handshake) error {
 	defer tcp.Close()
 	tcp.SetLinger(0)
 	tcp.SetDeadline(time.Now().Add(writeTimeout))
-	if h.target.tls == nil {
+	if h.tls == nil {
 		_, err := tcp.Write([]byte("GET /ocpp/"))
 		return err
 	}
 	// A handshake over a connection that swallows all but the ClientHello.
-	err = tls.Client(&halfway{TCPConn: tcp}, h.target.tls).HandshakeContext(ctx)
+	err = tls.Client(&halfway{TCPConn: tcp}, h.tls).HandshakeContext(ctx)
 	if errors.Is(err, errHalfway) {
 		return nil
 	}

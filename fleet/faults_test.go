@@ -3,14 +3,10 @@ package fleet
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"io"
 	"net"
 	"runtime"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -29,7 +25,7 @@ func TestProbe(t *testing.T) {
 				s.password.Store("secret")
 			}
 			id := Identity{ID: "A b|c", Profile: profile, Password: "secret", Certificate: ca.issue(t, "A b|c")}
-			f, err := New(Config{Targets: map[ocpp.SecurityProfile]string{profile: s.target()}, Roots: ca.roots, Stations: []Identity{id}})
+			f, err := New(Config{Targets: map[ocpp.SecurityProfile]string{profile: s.target()}, Roots: ca.anchors(), Stations: []Identity{id}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -136,132 +132,6 @@ func TestPing(t *testing.T) {
 	held.mu.Unlock()
 }
 
-// TestCertificateRenewal renews by a triggered CSR, and comes back with the new one.
-func TestCertificateRenewal(t *testing.T) {
-	ca := newTestCA(t)
-	for _, version := range []ocpp.Version{ocpp.V16, ocpp.V201} {
-		t.Run(string(version), func(t *testing.T) {
-			s := newTestServer(t, ocpp.ProfileMTLS, ca)
-			f, _ := testFleet(t, s, ca, ocpp.ProfileMTLS, version, 1, func(c *Config) { c.Behaviour = passive() })
-			eventually(t, "boot", func() bool {
-				return f.Stats().Connected[3] == 1 && f.Stats().Outstanding == 0 && s.saw("CS-0", "StatusNotification") > 1
-			})
-			action, message := "TriggerMessage", "SignChargingStationCertificate"
-			if version == ocpp.V16 {
-				action, message = "ExtendedTriggerMessage", "SignChargePointCertificate"
-			}
-			csr := make(chan *x509.CertificateRequest, 1)
-			s.look("CS-0", func(st *testStation) {
-				st.onCSR = func(text string) {
-					block, _ := pem.Decode([]byte(text))
-					request, err := x509.ParseCertificateRequest(block.Bytes)
-					if err != nil {
-						t.Error(err)
-					}
-					csr <- request
-				}
-			})
-			if got := s.status("CS-0", action, object{"requestedMessage": message}); got != "Accepted" {
-				t.Fatalf("trigger: %s", got)
-			}
-			request := <-csr
-			if request.Subject.CommonName != "CS-0" || request.Subject.Organization[0] != "Test Operator" || request.CheckSignature() != nil {
-				t.Errorf("CSR of %s", request.Subject)
-			}
-			other := pemOf(ca.issue(t, "CS-0").Certificate[0])
-			if got := s.status("CS-0", "CertificateSigned", object{"certificateChain": other}); got != "Rejected" {
-				t.Errorf("certificate of another key: %s", got)
-			}
-			der := ca.sign(t, "CS-0", request.PublicKey)
-			if got := s.status("CS-0", "CertificateSigned", object{"certificateChain": pemOf(der)}); got != "Accepted" {
-				t.Errorf("CertificateSigned: %s", got)
-			}
-			eventually(t, "reconnect", func() bool { return f.Stats().Connects == 2 && f.Stats().Connected[3] == 1 })
-			var presented []byte
-			eventually(t, "new certificate", func() bool {
-				s.look("CS-0", func(st *testStation) {
-					if st.c != nil {
-						presented = st.c.Conn.(*tls.Conn).ConnectionState().PeerCertificates[0].Raw
-					}
-				})
-				return string(presented) == string(der)
-			})
-			// CA certificates come and go.
-			root := pemOf(newTestCA(t).cert.Raw)
-			use := "CSMSRootCertificate"
-			if version == ocpp.V16 {
-				use = "CentralSystemRootCertificate"
-			}
-			list := object{"certificateType": []string{use}}
-			if version == ocpp.V16 {
-				list = object{"certificateType": use}
-			}
-			for _, step := range []struct {
-				action string
-				with   any
-				want   string
-			}{
-				{"GetInstalledCertificateIds", list, "NotFound"},
-				{"InstallCertificate", object{"certificateType": use, "certificate": root}, "Accepted"},
-				{"InstallCertificate", object{"certificateType": use, "certificate": pemOf(der)}, "Rejected"},
-				{"GetInstalledCertificateIds", list, "Accepted"},
-			} {
-				if got := s.status("CS-0", step.action, step.with); got != step.want {
-					t.Errorf("%s: %s, want %s", step.action, got, step.want)
-				}
-			}
-			frame := s.call("CS-0", "GetInstalledCertificateIds", list)
-			var ids struct {
-				Hashes []hashData `json:"certificateHashData"`
-				Chains []struct {
-					Hash hashData `json:"certificateHashData"`
-				} `json:"certificateHashDataChain"`
-			}
-			if err := json.Unmarshal(frame.Payload, &ids); err != nil {
-				t.Fatal(err)
-			}
-			if version.Is2x() {
-				ids.Hashes = []hashData{ids.Chains[0].Hash}
-			}
-			for _, want := range []string{"Accepted", "NotFound"} {
-				if got := s.status("CS-0", "DeleteCertificate", object{"certificateHashData": ids.Hashes[0]}); got != want {
-					t.Errorf("DeleteCertificate: %s, want %s", got, want)
-				}
-			}
-		})
-	}
-}
-
-func pemOf(der []byte) string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-}
-
-// TestPasswordChange: the station comes back with the password it was given.
-func TestPasswordChange(t *testing.T) {
-	for _, version := range []ocpp.Version{ocpp.V16, ocpp.V201} {
-		t.Run(string(version), func(t *testing.T) {
-			s := newTestServer(t, ocpp.ProfilePlain, nil)
-			s.password.Store("correct horse battery")
-			f, _ := testFleet(t, s, nil, ocpp.ProfilePlain, version, 1, func(c *Config) { c.Behaviour = passive() })
-			eventually(t, "boot", func() bool { return s.saw("CS-0", "StatusNotification") > 1 })
-			next, action, with := "0123456789abcdef", "SetVariables", any(object{"setVariableData": []object{{"attributeValue": "0123456789abcdef",
-				"component": object{"name": "SecurityCtrlr"}, "variable": object{"name": "BasicAuthPassword"}}}})
-			if version == ocpp.V16 {
-				action, with = "ChangeConfiguration", object{"key": "AuthorizationKey", "value": strings.Repeat("3a", 16)}
-				next = strings.Repeat(":", 16)
-			}
-			s.password.Store(next)
-			if frame := s.call("CS-0", action, with); !strings.Contains(string(frame.Payload), "Accepted") {
-				t.Fatalf("%s", frame.Payload)
-			}
-			eventually(t, "reconnect", func() bool { return f.Stats().Connects == 2 && f.Stats().Connected[1] == 1 })
-			if n := f.Stats().Errors["unauthorized"]; n > 0 {
-				t.Errorf("%d refusals", n)
-			}
-		})
-	}
-}
-
 // TestServerCertificate: an unknown CA and another host's name are not accepted,
 // a common name without a SAN is.
 func TestServerCertificate(t *testing.T) {
@@ -293,7 +163,7 @@ func TestServerCertificate(t *testing.T) {
 				io.ReadAtLeast(c, make([]byte, 4096), 10)
 				io.WriteString(c, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
 			}()
-			f, err := New(Config{Targets: map[ocpp.SecurityProfile]string{2: "wss://" + ln.Addr().String()}, Roots: ca.roots, Stations: []Identity{{ID: "A", Profile: 2}}})
+			f, err := New(Config{Targets: map[ocpp.SecurityProfile]string{2: "wss://" + ln.Addr().String()}, Roots: ca.anchors(), Stations: []Identity{{ID: "A", Profile: 2}}})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -36,6 +36,8 @@ type Identity struct {
 	// Connectors is how many connectors (2.x: EVSEs with one connector each) the
 	// station has. Zero means 1, at most 32.
 	Connectors int
+	// TLS is how the station speaks TLS. Nil means as most do.
+	TLS *ClientTLS
 }
 
 // Config describes a fleet. Only Targets and Stations are required.
@@ -47,7 +49,9 @@ type Config struct {
 	Stations []Identity
 	// Roots are the trust anchors for the server's certificate. Nil means the
 	// system's.
-	Roots     *x509.CertPool
+	// Stations list them as installed root certificates, and the server may add to
+	// them and delete them.
+	Roots     []*x509.Certificate
 	Behaviour Behaviour
 	// Rate is how many stations begin to connect per second. Zero means all at once.
 	Rate float64
@@ -120,6 +124,9 @@ type Fleet struct {
 	ledger   *Ledger
 	stats    stats
 
+	mu  sync.Mutex
+	tls map[tlsKey]*tls.Config // shared by stations; at most maxTLSConfigs
+
 	start    time.Time // set by Run; tasks count from here
 	run      string    // makes message and transaction ids unique over runs
 	ctx      context.Context
@@ -134,7 +141,6 @@ type target struct {
 	url     *url.URL
 	address string // host:port
 	host    string // the name that the server's certificate must be for
-	tls     *tls.Config
 }
 
 // New checks the configuration. It starts nothing.
@@ -164,12 +170,13 @@ func New(cfg Config) (*Fleet, error) {
 		targets: make(map[ocpp.SecurityProfile]target, len(cfg.Targets)),
 		ledger:  newLedger(cfg.LedgerLimit),
 		gate:    make(chan struct{}, cfg.Handshakes),
+		tls:     make(map[tlsKey]*tls.Config),
 	}
 	if f.log == nil {
 		f.log = slog.New(slog.DiscardHandler)
 	}
 	for profile, text := range cfg.Targets {
-		t, err := newTarget(profile, text, cfg.Roots)
+		t, err := newTarget(profile, text)
 		if err != nil {
 			return nil, err
 		}
@@ -211,7 +218,7 @@ func (f *Fleet) checkIdentity(id Identity) error {
 	return nil
 }
 
-func newTarget(profile ocpp.SecurityProfile, text string, roots *x509.CertPool) (target, error) {
+func newTarget(profile ocpp.SecurityProfile, text string) (target, error) {
 	u, err := url.Parse(text)
 	if err != nil {
 		return target{}, fmt.Errorf("fleet: target of profile %s: %w", profile.Label(), err)
@@ -226,7 +233,6 @@ func newTarget(profile ocpp.SecurityProfile, text string, roots *x509.CertPool) 
 	case profile == ocpp.ProfilePlain && u.Scheme == "ws":
 	case profile != ocpp.ProfilePlain && u.Scheme == "wss":
 		port = "443"
-		t.tls = clientTLS(t.host, roots)
 	default:
 		return target{}, fmt.Errorf("fleet: target %s: profile 1 needs ws://, profiles 2 and 3 wss://", text)
 	}

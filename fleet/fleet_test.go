@@ -44,7 +44,7 @@ func testFleet(t testing.TB, s *testServer, ca *testCA, profile ocpp.SecurityPro
 		Seed:        1,
 	}
 	if ca != nil {
-		cfg.Roots = ca.roots
+		cfg.Roots = ca.anchors()
 	}
 	for i := range n {
 		id := Identity{ID: ocpp.StationID(fmt.Sprintf("CS-%d", i)), Profile: profile, Version: version, Password: "correct horse battery", Connectors: 2}

@@ -91,7 +91,7 @@ func TestIdleMemory(t *testing.T) {
 	}
 	ca := newTestCA(t)
 	target := serverProcess(t, ca)
-	cfg := Config{Targets: map[ocpp.SecurityProfile]string{ocpp.ProfileMTLS: target}, Roots: ca.roots, Behaviour: Behaviour{SessionGap: -1}}
+	cfg := Config{Targets: map[ocpp.SecurityProfile]string{ocpp.ProfileMTLS: target}, Roots: ca.anchors(), Behaviour: Behaviour{SessionGap: -1}}
 	measure := func() (rss, live uint64) {
 		runtime.GC()
 		debug.FreeOSMemory()

@@ -41,6 +41,8 @@ func newTestCA(t testing.TB) *testCA {
 	return ca
 }
 
+func (ca *testCA) anchors() []*x509.Certificate { return []*x509.Certificate{ca.cert} }
+
 func (ca *testCA) issue(t testing.TB, cn string, ips ...net.IP) *tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -53,6 +53,10 @@ func (s *station) booted(result json.RawMessage, err error) {
 
 // accepted begins normal service.
 func (s *station) accepted(interval time.Duration) {
+	switch s.bootReason {
+	case "PowerUp", "RemoteReset", "FirmwareUpdate":
+		s.securityEvent(eventStartup, "")
+	}
 	s.state, s.bootReason = accepted, ""
 	if interval <= 0 || s.f.behave.IgnoreInterval {
 		interval = s.f.behave.HeartbeatInterval
@@ -60,6 +64,7 @@ func (s *station) accepted(interval time.Duration) {
 	s.interval = interval
 	s.reportConnectors(true)
 	s.scheduleHeartbeat()
+	s.scheduleRenewal()
 	now := s.f.elapsed()
 	for i := range s.connectors {
 		if c := &s.connectors[i]; c.phase == free && !s.scheduled(taskConnector, i) {
@@ -106,6 +111,7 @@ func (s *station) heartbeatAnswered(result json.RawMessage, err error) {
 // reset restarts the station after the answer to the CALL being handled.
 func (s *station) reset(reason endReason) {
 	s.then(func() {
+		s.securityEvent(eventReset, "by the server")
 		now := s.f.elapsed()
 		for i := range s.connectors {
 			s.end(i, now, reason)
@@ -119,6 +125,7 @@ func (s *station) reset(reason endReason) {
 func (s *station) reboot() {
 	s.bootReason = "RemoteReset"
 	s.state = unregistered
+	s.restartNetwork()
 	if s.conn != nil {
 		s.disconnect(func(c *conn) { c.close(closeNormal, "reboot") })
 	}
@@ -182,7 +189,7 @@ func (s *station) trigger(message string, connector int) string {
 		if s.id.Version == ocpp.V16 != (message == "SignChargePointCertificate") {
 			return "NotImplemented"
 		}
-		s.then(s.requestCertificate)
+		s.then(s.beginRenewal)
 	default:
 		return "NotImplemented"
 	}

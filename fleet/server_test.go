@@ -55,10 +55,11 @@ type testStation struct {
 	c            *serverConn // nil while offline
 	connects,
 	pings int
-	waiting map[ocpp.MessageID]chan ocpp.Frame
-	offline int              // events with offline:true
-	onCSR   func(csr string) // may be nil
-	always  chan ocpp.Frame  // gets the answers that nobody waits for; may be nil
+	waiting  map[ocpp.MessageID]chan ocpp.Frame
+	offline  int                           // events with offline:true
+	onSign   func(payload json.RawMessage) // may be nil
+	payloads map[string][]json.RawMessage  // by action, of those that are not transaction messages
+	always   chan ocpp.Frame               // gets the answers that nobody waits for; may be nil
 }
 
 func newTestServer(t testing.TB, profile ocpp.SecurityProfile, ca *testCA) *testServer {
@@ -125,7 +126,7 @@ func (s *testServer) upgrade(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	st := s.stations[string(id)]
 	if st == nil {
-		st = &testStation{server: s, id: string(id), waiting: make(map[ocpp.MessageID]chan ocpp.Frame)}
+		st = &testStation{server: s, id: string(id), waiting: make(map[ocpp.MessageID]chan ocpp.Frame), payloads: make(map[string][]json.RawMessage)}
 		s.stations[string(id)] = st
 	}
 	st.version, st.c = version, c
@@ -197,6 +198,9 @@ func (st *testStation) answer(action string, payload json.RawMessage) any {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st.seen = append(st.seen, action)
+	if action != "MeterValues" && action != "TransactionEvent" {
+		st.payloads[action] = append(st.payloads[action], append(json.RawMessage(nil), payload...))
+	}
 	now := time.Now().UTC().Format(time.RFC3339)
 	lose := func(reply any) any {
 		if s.loseAnswers.Load() > 0 {
@@ -233,10 +237,8 @@ func (st *testStation) answer(action string, payload json.RawMessage) any {
 		st.event(payload)
 		return lose(object{})
 	case "SignCertificate":
-		var r struct{ CSR string }
-		json.Unmarshal(payload, &r)
-		if st.onCSR != nil {
-			st.onCSR(r.CSR)
+		if st.onSign != nil {
+			st.onSign(payload)
 		}
 		return object{"status": "Accepted"}
 	}

@@ -46,7 +46,14 @@ var settings = []setting{
 	{"TransactionMessageAttempts", "OCPPCommCtrlr", "MessageAttempts", "TransactionEvent", "", readWrite, kindCount},
 	{"TransactionMessageRetryInterval", "OCPPCommCtrlr", "MessageAttemptInterval", "TransactionEvent", "", readWrite, kindCount},
 	{"NumberOfConnectors", "ChargingStation", "SupplyPhases", "", "", readOnly, kindCount},
-	{"SecurityProfile", "SecurityCtrlr", "SecurityProfile", "", "", readOnly, kindCount},
+	{"SecurityProfile", "SecurityCtrlr", "SecurityProfile", "", "", readOnly, kindCount}, // 1.6 may raise it
+	{"", "OCPPCommCtrlr", "NetworkConfigurationPriority", "", "", readWrite, kindText},
+	{"", "OCPPCommCtrlr", "NetworkProfileConnectionAttempts", "", strconv.Itoa(networkAttempts), readWrite, kindCount},
+	{"", "OCPPCommCtrlr", "ActiveNetworkProfile", "", "", readOnly, kindCount},
+	{"", "SecurityCtrlr", "CertSigningWaitMinimum", "", strconv.Itoa(int(certSigningWait / time.Second)), readWrite, kindCount},
+	{"", "SecurityCtrlr", "CertSigningRepeatTimes", "", strconv.Itoa(certSigningRepeats), readWrite, kindCount},
+	{"", "SecurityCtrlr", "AllowSecurityProfileDowngrade", "", "false", readOnly, kindBool},
+	{"AdditionalRootCertificateCheck", "SecurityCtrlr", "AdditionalRootCertificateCheck", "", "", readOnly, kindBool},
 	{"CpoName", "SecurityCtrlr", "OrganizationName", "", "", readWrite, kindText},
 	{"AuthorizationKey", "SecurityCtrlr", "BasicAuthPassword", "", "", writeOnly, kindPassword},
 	{"CertificateSignedMaxChainSize", "SecurityCtrlr", "MaxCertificateChainSize", "", strconv.Itoa(maxChain), readOnly, kindCount},
@@ -135,7 +142,16 @@ func (s *station) value(x *setting) string {
 		}
 		return strconv.Itoa(len(s.connectors))
 	case "SecurityProfile":
-		return s.id.Profile.Label()
+		return s.profile.Label()
+	case "AdditionalRootCertificateCheck":
+		return strconv.FormatBool(s.f.behave.AdditionalRootCheck)
+	case "OCPPCommCtrlr.NetworkConfigurationPriority.":
+		return s.priority()
+	case "OCPPCommCtrlr.ActiveNetworkProfile.":
+		if s.extra == nil || s.extra.network == nil {
+			return "1"
+		}
+		return strconv.Itoa(s.extra.network.last)
 	case "SecurityCtrlr.Identity.":
 		return string(s.id.ID)
 	}
@@ -185,6 +201,14 @@ func (s *station) resendInterval() time.Duration {
 
 // set changes a setting and reports Accepted or Rejected.
 func (s *station) set(x *setting, value string) string {
+	switch x.name() {
+	case "SecurityProfile":
+		if s.id.Version == ocpp.V16 {
+			return s.raiseProfile(value)
+		}
+	case "OCPPCommCtrlr.NetworkConfigurationPriority.":
+		return s.setPriority(value)
+	}
 	if x.access == readOnly {
 		return "Rejected"
 	}
@@ -239,7 +263,8 @@ func (s *station) changePassword(value string) string {
 		return "Rejected"
 	}
 	s.password = password
-	if s.id.Profile != ocpp.ProfileMTLS {
+	s.securityEvent(eventReconfiguration, "password")
+	if s.profile != ocpp.ProfileMTLS {
 		s.then(func() { s.reconnectNow("new password") })
 	}
 	return "Accepted"

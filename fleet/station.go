@@ -3,6 +3,7 @@ package fleet
 import (
 	"bufio"
 	"cmp"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -32,7 +33,7 @@ const (
 type station struct {
 	// Set by newStation, then read-only.
 	f      *Fleet
-	id     Identity
+	id     Identity // but for the certificate, which renewal changes
 	speaks *dialect
 
 	// Owned by turn.
@@ -53,8 +54,9 @@ type station struct {
 	answering     ocpp.MessageID // of the CALL whose answer is being handled
 	after         []func()       // what follows the answer to the CALL being handled
 	connectors    []connector
-	password      string // the current one
-	settled       bool   // sessions were ended for Settle
+	profile       ocpp.SecurityProfile // the current one
+	password      string               // the current one
+	settled       bool                 // sessions were ended for Settle
 	resetWhenIdle bool
 	away          bool              // until Join
 	due           time.Duration     // of the task being done
@@ -75,14 +77,19 @@ type extra struct {
 	list         localList
 	reservations map[int]reservation // by id
 	profiles     []chargingProfile
-	certificates certificates
-	job          job // firmware update or log upload
+	renewal      renewal
+	trust        []installed // nil: the fleet's roots
+	network      *network    // nil: the fleet's target
+	sessions     tls.ClientSessionCache
+	securityLog  []securityEntry
+	refusal      securityEvent // why connections fail, once per series
+	job          job           // firmware update or log upload
 }
 
 func newStation(f *Fleet, id Identity) *station {
 	id.Serial = cmp.Or(id.Serial, string(id.ID[:min(25, len(id.ID))]))
 	id.User = cmp.Or(id.User, string(id.ID))
-	s := &station{f: f, id: id, password: id.Password, speaks: dialectOf(id.Version), bootReason: "PowerUp"}
+	s := &station{f: f, id: id, profile: id.Profile, password: id.Password, speaks: dialectOf(id.Version), bootReason: "PowerUp"}
 	h := fnv.New64a()
 	io.WriteString(h, id.ID.Fold())
 	own := h.Sum64()
@@ -215,7 +222,7 @@ func (s *station) connect() {
 	}
 	f.stats.connects.Add(1)
 	f.stats.connectTime.add(f.elapsed() - began)
-	f.stats.connected[s.id.Profile].Add(1)
+	f.stats.connected[c.profile].Add(1)
 	s.failures = 0
 	s.since = f.elapsed()
 	s.mu.Lock()
@@ -230,27 +237,51 @@ func (s *station) connectFailed(err error) {
 	if s.f.stopping() {
 		return
 	}
-	s.f.stats.fail(kindOf(err))
+	kind := kindOf(err)
+	s.f.stats.fail(kind)
 	s.f.log.Debug("connection attempt", "station", s.id.ID, "err", err)
-	s.renewalFailed()
+	s.connectionRefused(kind, err)
+	s.certificateFailed(kind, err)
+	s.networkFailed()
 	s.failures++
 	s.schedule(taskConnect, 0, s.f.elapsed()+s.f.cfg.BackOff.wait(s.failures-1, &s.random))
 }
 
-func (s *station) handshake() handshake {
+// endpoint is where the next attempt goes, and what it presents there but for TLS.
+func (s *station) endpoint() handshake {
 	h := handshake{
 		station:   s.id.ID,
-		target:    s.f.targets[s.id.Profile],
+		profile:   s.profile,
 		protocols: s.id.Version.Subprotocol(),
 		want:      s.id.Version.Subprotocol(),
+		user:      s.id.User,
+		password:  s.password,
 	}
-	if s.id.Profile == ocpp.ProfileMTLS {
-		h.certificate = s.id.Certificate
-	} else {
-		h.user, h.password = s.id.User, s.password
+	h.target = s.f.targets[s.profile]
+	if x := s.current(); x != nil {
+		if to, profile, why := s.resolve(x); why == "" {
+			h.target, h.profile = to, profile
+		}
+		if x.identity != "" {
+			h.station, h.user = ocpp.StationID(x.identity), x.identity
+		}
+		h.password = cmp.Or(x.password, h.password)
 	}
-	if roots := s.ownRoots(); roots != nil && h.target.tls != nil {
-		h.target.tls = clientTLS(h.target.host, roots)
+	return h
+}
+
+func (s *station) handshake() handshake {
+	h := s.endpoint()
+	if h.profile != ocpp.ProfilePlain {
+		h.tls = s.tlsConfig(h.target.host)
+	}
+	if h.profile == ocpp.ProfileMTLS {
+		h.user, h.password, h.certificate = "", "", s.id.Certificate
+		if o := s.id.TLS; o != nil && o.LeafOnly && h.certificate != nil && len(h.certificate.Certificate) > 1 {
+			leaf := *h.certificate
+			leaf.Certificate = leaf.Certificate[:1]
+			h.certificate = &leaf
+		}
 	}
 	return h
 }
@@ -260,7 +291,12 @@ func (s *station) handshake() handshake {
 // reconnect).
 func (s *station) connected() {
 	s.f.log.Debug("connected", "station", s.id.ID)
-	s.renewalDone()
+	s.certificateWorks()
+	s.networkWorks()
+	s.serverProved()
+	if s.extra != nil {
+		s.extra.refusal = ""
+	}
 	s.schedulePing()
 	if s.bootReason != "" {
 		s.boot()
@@ -299,23 +335,29 @@ func (s *station) disconnect(end func(*conn)) {
 	s.conn, s.line = nil, nil
 	s.mu.Unlock()
 	end(c)
-	s.f.stats.connected[s.id.Profile].Add(-1)
+	s.f.stats.connected[c.profile].Add(-1)
 	s.offline = s.f.elapsed()
 	for _, kind := range []taskKind{taskPing, taskHeartbeat, taskCallTimeout, taskBoot} {
 		s.cancel(kind, 0)
 	}
 	s.resendAt = 0
 	s.cancel(taskResend, 0)
+	waiting := s.queue
+	s.queue = nil
 	if m := s.open; m != nil {
 		s.open = nil
 		s.f.stats.outstanding.Add(-1)
 		s.recordCall(m, errOffline)
 		m.tries--
+		if m.kept {
+			s.queue = append(s.queue, m)
+		}
 		m.unanswered(errOffline)
 	}
-	gone := s.queue
-	s.queue = nil
-	for _, m := range gone {
+	for _, m := range waiting {
+		if m.kept {
+			s.queue = append(s.queue, m)
+		}
 		m.unanswered(errOffline)
 	}
 	if s.state != accepted && s.bootReason == "" {
@@ -339,6 +381,9 @@ const (
 	taskResend
 	taskReboot
 	taskJob
+	taskRenew     // ask for a new certificate
+	taskSign      // ask again for one that did not come
+	taskSwitch    // use a certificate that was not valid before
 	taskConnector // n is the connector's index
 	taskMeter     // n is the connector's index
 )
@@ -418,6 +463,12 @@ func (s *station) run(t task) {
 		s.reboot()
 	case taskJob:
 		s.jobStep()
+	case taskRenew:
+		s.renew()
+	case taskSign:
+		s.signingOverdue()
+	case taskSwitch:
+		s.switchCertificate()
 	case taskConnector:
 		s.connectorStep(int(t.n), t.at)
 	case taskMeter:
@@ -452,6 +503,11 @@ func (s *station) schedulePing() {
 
 // newID returns an id that no station of this identity used before.
 func (s *station) newID() ocpp.MessageID {
+	return ocpp.MessageID(s.f.run + "-" + strconv.FormatUint(uint64(s.newNumber()), 36))
+}
+
+// newNumber returns a number that this station did not use before in this run.
+func (s *station) newNumber() uint32 {
 	s.sentIDs++
-	return ocpp.MessageID(s.f.run + "-" + strconv.FormatUint(uint64(s.sentIDs), 36))
+	return s.sentIDs
 }

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 	"unicode/utf8"
+
+	"holdfast/ocpp"
 )
 
 // Opcodes and close codes of RFC 6455 §5.2 and §7.4.1.
@@ -68,10 +70,11 @@ func (e *closeError) Error() string {
 // nothing is read or written.
 type conn struct {
 	// Set by dial, then read-only.
-	nc  net.Conn // tcp, or TLS over it
-	tcp *net.TCPConn
-	raw syscall.RawConn // of tcp
-	max int             // largest message, in bytes
+	nc      net.Conn // tcp, or TLS over it
+	tcp     *net.TCPConn
+	raw     syscall.RawConn // of tcp
+	max     int             // largest message, in bytes
+	profile ocpp.SecurityProfile
 
 	mute atomic.Bool // answers nothing
 
@@ -94,12 +97,12 @@ func (c *conn) Read(p []byte) (int, error) {
 	return c.nc.Read(p)
 }
 
-func newConn(nc net.Conn, tcp *net.TCPConn, limit int) (*conn, error) {
+func newConn(nc net.Conn, tcp *net.TCPConn, profile ocpp.SecurityProfile, limit int) (*conn, error) {
 	raw, err := tcp.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	return &conn{nc: nc, tcp: tcp, raw: raw, max: limit}, nil
+	return &conn{nc: nc, tcp: tcp, raw: raw, max: limit, profile: profile}, nil
 }
 
 // readMessage returns the next text or binary message, which is valid until the

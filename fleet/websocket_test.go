@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"holdfast/ocpp"
 )
 
 // loopback returns a station's connection and the server's end of it.
@@ -29,7 +31,7 @@ func loopback(t testing.TB, limit int) (*conn, net.Conn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { client.Close(); server.Close() })
-	c, err := newConn(client, client.(*net.TCPConn), limit)
+	c, err := newConn(client, client.(*net.TCPConn), ocpp.ProfilePlain, limit)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -167,8 +167,10 @@ func TestOperatorsDay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(ca)
+	roots, err := fleet.ParseRoots(ca)
+	if err != nil {
+		t.Fatal(err)
+	}
 	fl, err := fleet.New(fleet.Config{
 		Targets: map[ocpp.SecurityProfile]string{ocpp.ProfileMTLS: "wss://" + s.mtls + "/ocpp"}, Roots: roots,
 		Stations:  []fleet.Identity{{ID: "CS 1", Profile: ocpp.ProfileMTLS, Version: ocpp.V16, Certificate: &pair}},

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -79,8 +78,10 @@ func (p *process) startDemo(n int, dir string, f *gatewayFlags) error {
 	if err != nil {
 		return fmt.Errorf("trust anchor of the demo stations: %w", err)
 	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM([]byte(trust.ServerRoots))
+	roots, err := fleet.ParseRoots([]byte(trust.ServerRoots))
+	if err != nil {
+		return fmt.Errorf("trust anchor of the demo stations: %w", err)
+	}
 	fl, err := fleet.New(fleet.Config{
 		Targets: targets, Stations: stations, Roots: roots, Rate: 200, Seed: 1, Logger: p.log.With("service", "demo"),
 		BackOff: fleet.BackOff{Minimum: time.Second, Random: 2 * time.Second, Repeat: 3},

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -110,9 +109,8 @@ func (c *fleetRun) targets(cfg *fleet.Config) error {
 	if err != nil {
 		return fmt.Errorf("trust anchor: %w (see --ca)", err)
 	}
-	cfg.Roots = x509.NewCertPool()
-	if !cfg.Roots.AppendCertsFromPEM(pem) {
-		return fmt.Errorf("trust anchor: %s holds no certificate", name)
+	if cfg.Roots, err = fleet.ParseRoots(pem); err != nil {
+		return fmt.Errorf("trust anchor: %s: %w", name, err)
 	}
 	if len(c.Sources) > 0 {
 		var next atomic.Uint64

@@ -3,7 +3,6 @@ package crash
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -99,8 +98,10 @@ func (s *site) charge(t *testing.T) *stations {
 	if err != nil {
 		t.Fatal(err)
 	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
+	roots, err := fleet.ParseRoots(pem)
+	if err != nil {
+		t.Fatal(err)
+	}
 	identities := s.register(t)
 	f := &stations{site: s, since: time.Now().Add(-time.Minute), roads: newRoads(s.gateways, identities)}
 	for _, id := range identities {
