@@ -140,6 +140,9 @@ func (s *station) readable() bool {
 	if !s.waitUntil(s.f.start.Add(s.nextTask()), true) {
 		return false
 	}
+	if tc, ok := s.conn.nc.(*tls.Conn); ok {
+		releaseBuffers(tc)
+	}
 	return !errors.Is(s.conn.readable(), os.ErrDeadlineExceeded)
 }
 
