@@ -21,7 +21,7 @@ import (
 	"holdfast/e2e"
 )
 
-// template holds the CA keys that all processes here begin with: to make RSA
+// template holds the CA keys, and their passphrase, that all processes here begin with: to make RSA
 // keys takes a second each time.
 var template struct {
 	mu  sync.Mutex
@@ -48,14 +48,20 @@ func seed(t testing.TB, data string) {
 		n := e2e.All(t)
 		dir, err := os.MkdirTemp("", "holdfast-ca-")
 		if err == nil {
-			err = os.CopyFS(dir, os.DirFS(filepath.Join(n.Data, "ca")))
+			err = os.CopyFS(filepath.Join(dir, "ca"), os.DirFS(filepath.Join(n.Data, "ca")))
+		}
+		if err == nil {
+			var passphrase []byte
+			if passphrase, err = os.ReadFile(filepath.Join(n.Data, "ca.passphrase")); err == nil {
+				err = os.WriteFile(filepath.Join(dir, "ca.passphrase"), passphrase, 0o600)
+			}
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
 		template.dir = dir
 	}
-	if err := os.CopyFS(filepath.Join(data, "ca"), os.DirFS(template.dir)); err != nil {
+	if err := os.CopyFS(data, os.DirFS(template.dir)); err != nil {
 		t.Fatal(err)
 	}
 }
