@@ -18,6 +18,7 @@ var (
 	errOffline   = errors.New("station is offline")
 	errTimeout   = errors.New("no answer in time")
 	errQueueFull = errors.New("too many messages waiting")
+	errEarlyCall = errors.New("a CALL before the answer to BootNotification")
 )
 
 // message is one CALL of a station, from the wish to send it to its answer.
@@ -115,6 +116,9 @@ func (s *station) pump() {
 		if m.payload == nil {
 			m.payload = encode(m.make())
 		}
+		if s.quirks != 0 && m.tries == 0 {
+			m.payload = s.twist(m.action, m.payload)
+		}
 		m.id = s.newID() // also for a repetition: its first sending may still be answered late
 		m.tries++
 		m.sent = s.f.elapsed()
@@ -124,6 +128,7 @@ func (s *station) pump() {
 		s.f.stats.sent.Add(1)
 		s.schedule(taskCallTimeout, 0, m.sent+s.f.cfg.CallTimeout)
 		s.write(ocpp.AppendCall(nil, m.id, m.action, m.payload, false))
+		s.sendTwice(m)
 	}
 }
 
@@ -235,6 +240,13 @@ func (s *station) handle(data []byte) {
 // answer answers a CALL of the server.
 func (s *station) answer(frame ocpp.Frame) {
 	s.f.stats.commands.Add(1)
+	switch {
+	case s.quirks.has(DeafToCalls):
+		return
+	case s.quirks.has(DropsEarlyCalls) && s.state == unregistered:
+		s.lost(errEarlyCall)
+		return
+	}
 	if s.state == rejected {
 		if s.id.Version.Is2x() { // B03.FR.08; 1.6 stays silent
 			s.refuse(frame.ID, &ocpp.Error{Code: ocpp.SecurityError, Description: "not registered"})
@@ -253,7 +265,11 @@ func (s *station) answer(frame ocpp.Frame) {
 		return
 	}
 	s.f.stats.sent.Add(1)
-	s.write(ocpp.AppendResult(nil, frame.ID, encode(reply)))
+	answer := ocpp.AppendResult(nil, frame.ID, encode(reply))
+	s.write(answer)
+	if s.quirks.has(DoubledAnswers) {
+		s.write(answer)
+	}
 	follow := s.after
 	s.after = nil
 	for _, f := range follow {

@@ -45,6 +45,7 @@ type handshake struct {
 	password    string
 	protocols   string // Sec-WebSocket-Protocol; empty: none
 	want        string // the subprotocol that must come back
+	quirks      quirks
 }
 
 // open makes one attempt. On success the returned reader may hold the first
@@ -92,13 +93,31 @@ func (f *Fleet) upgrade(ctx context.Context, tcp *net.TCPConn, h handshake) (*co
 	if h.user != "" {
 		request.SetBasicAuth(h.user, h.password)
 	}
+	path, identity := strings.TrimRight(h.target.url.EscapedPath(), "/"), url.PathEscape(string(h.station))
+	if h.quirks.has(RawIdentity) {
+		identity = string(h.station)
+	}
+	path += "/" + identity
+	if h.quirks.has(DoubledSlashes) {
+		path = strings.ReplaceAll(path, "/", "//") + "/"
+	}
+	upgrade := "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+	switch {
+	case h.quirks.has(NoConnectionHeader):
+		upgrade = "Upgrade: websocket\r\n"
+	case h.quirks.has(OddHeaderCase):
+		upgrade = "upgrade: WebSocket\r\nconnection: upgrade\r\n"
+	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "GET %s/%s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n", strings.TrimRight(h.target.url.EscapedPath(), "/"), url.PathEscape(string(h.station)), h.target.url.Host)
+	fmt.Fprintf(&b, "GET %s HTTP/1.1\r\nHost: %s\r\n%s", path, h.target.url.Host, upgrade)
 	fmt.Fprintf(&b, "Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n", key)
 	if h.protocols != "" {
 		fmt.Fprintf(&b, "Sec-WebSocket-Protocol: %s\r\n", h.protocols)
 	}
 	if basic := request.Header.Get("Authorization"); basic != "" {
+		if h.quirks.has(OddHeaderCase) {
+			basic = "basic" + strings.TrimPrefix(basic, "Basic")
+		}
 		fmt.Fprintf(&b, "Authorization: %s\r\n", basic)
 	}
 	b.WriteString("\r\n")
@@ -112,7 +131,9 @@ func (f *Fleet) upgrade(ctx context.Context, tcp *net.TCPConn, h handshake) (*co
 	limited.N = math.MaxInt64
 	var c *conn
 	if err == nil {
-		c, err = newConn(nc, tcp, h.profile, f.cfg.MaxMessage)
+		if c, err = newConn(nc, tcp, h.profile, f.cfg.MaxMessage); err == nil {
+			c.quirks = h.quirks
+		}
 	}
 	if err != nil {
 		br.Reset(nil)

@@ -3,43 +3,89 @@ package fleet
 import (
 	"bufio"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"math/big"
 	"net"
 	"time"
 
 	"holdfast/ocpp"
 )
 
-// Fault is a way for a station to misbehave.
+// Fault is a way for a station to misbehave: faultNames says what each one is,
+// and what a good server does about it.
 type Fault uint8
 
 const (
 	NoFault Fault = iota
-	// CleanClose ends the connection with a close handshake (1000).
+
+	// Events on a connection, for Provoke.
 	CleanClose
-	// Cut ends the connection with a TCP RST.
 	Cut
-	// Silent keeps the connection and answers nothing any more: no pong, no
-	// CALLRESULT, no close frame.
 	Silent
-	// WrongPassword presents a password that differs (profiles 1 and 2).
+	TruncatedJSON
+	TrailingNUL
+	UnknownMessageType
+	UnknownAction
+	StrayAnswer
+	Burst
+	TextPong
+	ReservedBits
+	Unmasked
+	InvalidUTF8
+	Oversized
+
+	// Attempts to connect, for Probe, which also takes CleanClose, Cut and Silent.
 	WrongPassword
-	// WrongSubprotocol offers a version that no server has.
+	EmptyPassword
+	WrongUser
+	NoCredentials
 	WrongSubprotocol
-	// NoSubprotocol offers none.
 	NoSubprotocol
-	// FailedHandshake ends the TCP connection after the first bytes of a TLS
-	// handshake (plain: of an upgrade request).
+	OtherVersion
+	UnknownIdentity
 	FailedHandshake
-	// NoCertificate presents no client certificate (profile 3).
 	NoCertificate
+	ForeignCertificate
+	OldTLS
+
+	// Habits, for Identity.Quirks.
+	DoubledSlashes
+	RawIdentity
+	NoConnectionHeader
+	OddHeaderCase
+	NoServerName
+	StaticRSA
+	LeafOnly
+	NeverPongs
+	TextPongs
+	NoBackOff
+	AlwaysBoots
+	NeverBoots
+	HeartbeatStorm
+	IgnoresPending
+	DropsEarlyCalls
+	DeafToCalls
+	DoubledAnswers
+	DoubledStart
+	DoubledStop
+	NoTimeZone
+	SevenDigits
+	LongModel
+	NullOptionals
+	UnknownErrorCode
 )
 
-// Provoke makes a running, connected station misbehave: CleanClose, Cut or
-// Silent. After the first two it comes back by its back-off; a silent station
-// comes back once the server has closed its connection.
+// Provoke makes a running, connected station misbehave, with a fault that is
+// neither Connecting nor a Quirk. Where that ends the connection it comes back by
+// its back-off; a silent station comes back once the server has closed its
+// connection.
 func (f *Fleet) Provoke(id ocpp.StationID, fault Fault) error {
 	s, ok := f.byID[id.Fold()]
 	if !ok {
@@ -50,16 +96,16 @@ func (f *Fleet) Provoke(id ocpp.StationID, fault Fault) error {
 	if s.line == nil {
 		return fmt.Errorf("fleet: station %s: %w", id, errOffline)
 	}
-	switch fault {
-	case Silent:
+	switch {
+	case fault == NoFault || fault.Connecting() || fault.Quirk():
+		return fmt.Errorf("fleet: %s is nothing that a connected station does", fault)
+	case fault == Silent:
 		s.line.mute.Store(true)
-	case CleanClose, Cut:
+	default:
 		s.fault = fault
 		if s.idle {
 			s.line.tcp.SetReadDeadline(past)
 		}
-	default:
-		return fmt.Errorf("fleet: fault %d is one of connecting: use Probe", fault)
 	}
 	return nil
 }
@@ -79,9 +125,10 @@ func (s *station) takeFault() {
 	case Cut:
 		s.disconnect((*conn).reset)
 	default:
+		s.misbehave(fault)
 		return
 	}
-	s.reconnect(s.f.cfg.BackOff.wait(0, &s.random))
+	s.reconnect(s.backOff(0))
 }
 
 // Probe makes one connection attempt as a station, with a fault, apart from the
@@ -96,6 +143,7 @@ func (f *Fleet) Probe(ctx context.Context, id ocpp.StationID, fault Fault) error
 		return fmt.Errorf("fleet: no station %s", id)
 	}
 	h := newStation(f, s.id).handshake() // as it began
+	var err error
 	switch fault {
 	case WrongPassword:
 		h.user, h.password = s.id.User, h.password+"?"
@@ -103,8 +151,34 @@ func (f *Fleet) Probe(ctx context.Context, id ocpp.StationID, fault Fault) error
 		h.protocols, h.want = "ocpp0.1", "ocpp0.1"
 	case NoSubprotocol:
 		h.protocols, h.want = "", ""
+	case EmptyPassword:
+		h.password = ""
+	case WrongUser:
+		h.user += "-2"
+	case NoCredentials:
+		h.user = ""
+	case OtherVersion:
+		other := ocpp.V16
+		if s.id.Version == ocpp.V16 {
+			other = ocpp.V201
+		}
+		h.protocols, h.want = other.Subprotocol(), other.Subprotocol()
+	case UnknownIdentity:
+		h.station += "-UNKNOWN"
+		if h.user != "" {
+			h.user = string(h.station)
+		}
 	case NoCertificate:
 		h.certificate = nil
+	case ForeignCertificate:
+		if h.certificate, err = foreign(string(h.station)); err != nil {
+			return err
+		}
+	case OldTLS:
+		if h.tls != nil {
+			h.tls = h.tls.Clone()
+			h.tls.MinVersion, h.tls.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
+		}
 	case FailedHandshake:
 		return f.breakHandshake(ctx, h)
 	}
@@ -184,4 +258,20 @@ func (h *halfway) Write(p []byte) (int, error) {
 		return 0, errHalfway
 	}
 	return h.TCPConn.Write(p)
+}
+
+// foreign makes a self-signed certificate for a name.
+func foreign(name string) (*tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	template := &x509.Certificate{SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: name},
+		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 }

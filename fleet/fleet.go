@@ -38,6 +38,8 @@ type Identity struct {
 	Connectors int
 	// TLS is how the station speaks TLS. Nil means as most do.
 	TLS *ClientTLS
+	// Quirks are the station's bad habits: faults that are a Quirk.
+	Quirks []Fault
 }
 
 // Config describes a fleet. Only Targets and Stations are required.
@@ -211,6 +213,11 @@ func (f *Fleet) checkIdentity(id Identity) error {
 	}
 	if id.Profile == ocpp.ProfileMTLS && id.Certificate == nil {
 		return errors.New("security profile 3 needs a certificate")
+	}
+	for _, q := range id.Quirks {
+		if !q.Quirk() {
+			return fmt.Errorf("%s is not a quirk", q)
+		}
 	}
 	if id.Connectors < 0 || id.Connectors > 32 {
 		return fmt.Errorf("%d connectors: at most 32", id.Connectors)

@@ -36,8 +36,14 @@ func (s *station) booted(result json.RawMessage, err error) {
 			case "Accepted":
 				s.accepted(interval)
 				return
-			case "Pending":
-				s.state = pending
+			case "Pending", "Rejected":
+				if s.quirks.has(IgnoresPending) {
+					s.accepted(interval)
+					return
+				}
+				if s.state = rejected; answer.Status == "Pending" {
+					s.state = pending
+				}
 			default:
 				s.state = rejected
 			}
@@ -60,6 +66,9 @@ func (s *station) accepted(interval time.Duration) {
 	s.state, s.bootReason = accepted, ""
 	if interval <= 0 || s.f.behave.IgnoreInterval {
 		interval = s.f.behave.HeartbeatInterval
+	}
+	if s.quirks.has(HeartbeatStorm) {
+		interval = time.Second
 	}
 	s.interval = interval
 	s.reportConnectors(true)

@@ -55,8 +55,9 @@ type station struct {
 	after         []func()       // what follows the answer to the CALL being handled
 	connectors    []connector
 	profile       ocpp.SecurityProfile // the current one
-	password      string               // the current one
-	settled       bool                 // sessions were ended for Settle
+	quirks        quirks
+	password      string // the current one
+	settled       bool   // sessions were ended for Settle
 	resetWhenIdle bool
 	away          bool              // until Join
 	due           time.Duration     // of the task being done
@@ -90,6 +91,10 @@ func newStation(f *Fleet, id Identity) *station {
 	id.Serial = cmp.Or(id.Serial, string(id.ID[:min(25, len(id.ID))]))
 	id.User = cmp.Or(id.User, string(id.ID))
 	s := &station{f: f, id: id, profile: id.Profile, password: id.Password, speaks: dialectOf(id.Version), bootReason: "PowerUp"}
+	s.quirks, s.id.Quirks = quirksOf(id.Quirks), nil
+	if s.quirks.has(NoServerName) || s.quirks.has(StaticRSA) || s.quirks.has(LeafOnly) {
+		s.id.TLS = s.quirks.clientTLS(id.TLS)
+	}
 	h := fnv.New64a()
 	io.WriteString(h, id.ID.Fold())
 	own := h.Sum64()
@@ -247,7 +252,7 @@ func (s *station) connectFailed(err error) {
 	s.certificateFailed(kind, err)
 	s.networkFailed()
 	s.failures++
-	s.schedule(taskConnect, 0, s.f.elapsed()+s.f.cfg.BackOff.wait(s.failures-1, &s.random))
+	s.schedule(taskConnect, 0, s.f.elapsed()+s.backOff(s.failures-1))
 }
 
 // endpoint is where the next attempt goes, and what it presents there but for TLS.
@@ -259,6 +264,7 @@ func (s *station) endpoint() handshake {
 		want:      s.id.Version.Subprotocol(),
 		user:      s.id.User,
 		password:  s.password,
+		quirks:    s.quirks,
 	}
 	h.target = s.f.targets[s.profile]
 	if x := s.current(); x != nil {
@@ -301,6 +307,13 @@ func (s *station) connected() {
 		s.extra.refusal = ""
 	}
 	s.schedulePing()
+	if s.quirks.has(AlwaysBoots) && s.bootReason == "" {
+		s.bootReason = "Unknown"
+	}
+	if s.quirks.has(NeverBoots) && s.bootReason != "" {
+		s.accepted(0)
+		return
+	}
 	if s.bootReason != "" {
 		s.boot()
 		return
@@ -326,7 +339,7 @@ func (s *station) lost(err error) {
 		s.f.log.Debug("connection lost", "station", s.id.ID, "err", err)
 	}
 	s.disconnect((*conn).hangUp)
-	s.reconnect(s.f.cfg.BackOff.wait(0, &s.random))
+	s.reconnect(s.backOff(0))
 }
 
 // disconnect ends the connection in the way that end does. The CALL in flight
@@ -366,6 +379,14 @@ func (s *station) disconnect(end func(*conn)) {
 	if s.state != accepted && s.bootReason == "" {
 		s.bootReason = "PowerUp" // B02, B03: not registered yet
 	}
+}
+
+// backOff is the wait before the attempt after n failures.
+func (s *station) backOff(n int) time.Duration {
+	if s.quirks.has(NoBackOff) {
+		return time.Millisecond
+	}
+	return s.f.cfg.BackOff.wait(n, &s.random)
 }
 
 func (s *station) reconnect(wait time.Duration) {

@@ -75,6 +75,7 @@ type conn struct {
 	raw     syscall.RawConn // of tcp
 	max     int             // largest message, in bytes
 	profile ocpp.SecurityProfile
+	quirks  quirks // of the station
 
 	mute atomic.Bool // answers nothing
 
@@ -196,8 +197,11 @@ func (c *conn) control(br *bufio.Reader, op byte, length int) error {
 	}
 	switch op {
 	case opPing:
-		if c.mute.Load() {
+		if c.mute.Load() || c.quirks.has(NeverPongs) {
 			return nil
+		}
+		if c.quirks.has(TextPongs) {
+			return c.write(opText, []byte("pong"))
 		}
 		return c.write(opPong, payload) // RFC 6455 §5.5.3
 	case opPong:

@@ -25,7 +25,8 @@ import (
 )
 
 type fleetCommands struct {
-	Run fleetRun `cmd:"" help:"Connect simulated stations that charge; register them with the operator API first."`
+	Run    fleetRun    `cmd:"" help:"Connect simulated stations that charge; register them with the operator API first."`
+	Quirks fleetQuirks `cmd:"" help:"List the faults and quirks that stations can have, and what a good server does about each."`
 }
 
 // fleetRun simulates stations against a running Holdfast.
