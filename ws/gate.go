@@ -3,23 +3,29 @@ package ws
 import (
 	"context"
 	"net"
-	"runtime/pprof"
 	"sync"
 	"time"
 )
 
-// gate admits accepted connections to openings: at most max of them have a
+// gate takes accepted connections through their openings. At most slots of
+// them compute at any time: that bounds what a storm takes from established
+// connections. An opening gives its slot back while it waits for its peer, and
+// one that has begun gets the next slot before one that has not, so that few
+// handshakes are half done. A connection has a goroutine from its first slot on;
+// before, it waits in line at the cost of a pointer. At most max of them have a
 // goroutine, at most maxWait more wait in line, and whoever brings another one
-// is held up until there is room. Nobody is opened who waited too long.
+// is held up until there is room.
 type gate struct {
-	max, maxWait int
-	open         func(*arrival) // runs on an opening's goroutine
+	max, maxWait, slots int
+	open                func(*arrival) // runs on an opening's goroutine, which holds a slot
 
 	mu     sync.Mutex
 	line   []*arrival // first in, first out; line[:head] is gone
 	head   int
-	busy   int           // openings that have a goroutine
-	room   chan struct{} // closed when a full line has room again; nil while nobody waits for it
+	busy   int             // openings that have a goroutine
+	held   int             // slots that are held
+	begun  []chan struct{} // openings that wait for their next slot, first in, first out
+	room   chan struct{}   // closed when a full line has room again; nil while nobody waits for it
 	closed bool
 	ended  sync.WaitGroup // openings
 }
@@ -41,13 +47,9 @@ func (g *gate) put(ctx context.Context, a *arrival, full func()) bool {
 		case g.closed:
 			g.mu.Unlock()
 			return false
-		case g.busy < g.max:
-			g.busy++
-			g.ended.Go(func() { g.serve(a) })
-			g.mu.Unlock()
-			return true
 		case len(g.line)-g.head < g.maxWait:
 			g.line = append(g.line, a)
+			g.startLocked()
 			g.mu.Unlock()
 			return true
 		}
@@ -67,22 +69,63 @@ func (g *gate) put(ctx context.Context, a *arrival, full func()) bool {
 	}
 }
 
-// serve opens a and then those who wait in line.
-func (g *gate) serve(a *arrival) {
-	pprof.SetGoroutineLabels(openingLabels)
-	for a != nil {
-		g.open(a)
-		a = g.next()
+// again puts a, whose peer says nothing, at the end of the line. It returns
+// false, without taking a, when the gate closed.
+func (g *gate) again(a *arrival) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return false
+	}
+	g.line = append(g.line, a) // beyond maxWait by one for each opening at worst
+	g.startLocked()
+	return true
+}
+
+// startLocked gives free slots to openings that begun and then to the line.
+func (g *gate) startLocked() {
+	for g.held < g.slots {
+		if len(g.begun) > 0 {
+			close(g.begun[0])
+			g.begun[0] = nil
+			g.begun = g.begun[1:]
+			g.held++
+			continue
+		}
+		if g.busy == g.max {
+			return
+		}
+		a := g.popLocked()
+		if a == nil {
+			return
+		}
+		g.held++
+		g.busy++
+		g.ended.Go(func() { g.serve(a) })
 	}
 }
 
-// next takes the first in line, or ends the calling opening if there is none.
-func (g *gate) next() *arrival {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// serve opens a and then those in line that find a slot free.
+func (g *gate) serve(a *arrival) {
+	for a != nil {
+		g.open(a)
+		g.mu.Lock()
+		if a = nil; g.held < g.slots && len(g.begun) == 0 {
+			a = g.popLocked()
+		}
+		if a != nil {
+			g.held++
+		} else {
+			g.busy--
+		}
+		g.mu.Unlock()
+	}
+}
+
+// popLocked takes the first in line; nil if there is none.
+func (g *gate) popLocked() *arrival {
 	if g.head == len(g.line) {
 		g.line, g.head = nil, 0
-		g.busy--
 		return nil
 	}
 	a := g.line[g.head]
@@ -103,6 +146,28 @@ func (g *gate) wakeLocked() {
 	}
 }
 
+// acquire waits for a slot, which comes: one is held only while computing.
+func (g *gate) acquire() {
+	g.mu.Lock()
+	if g.held < g.slots {
+		g.held++
+		g.mu.Unlock()
+		return
+	}
+	turn := make(chan struct{})
+	g.begun = append(g.begun, turn)
+	g.mu.Unlock()
+	<-turn
+}
+
+// release gives a slot back.
+func (g *gate) release() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.held--
+	g.startLocked()
+}
+
 // close refuses newcomers, gives back those in line and waits for the openings.
 func (g *gate) close(drop func(*arrival)) {
 	g.mu.Lock()
@@ -119,47 +184,4 @@ func (g *gate) close(drop func(*arrival)) {
 
 func (g *gate) opening() int { g.mu.Lock(); defer g.mu.Unlock(); return g.busy }
 func (g *gate) waiting() int { g.mu.Lock(); defer g.mu.Unlock(); return len(g.line) - g.head }
-
-// slots bounds how many openings compute at once. An opening gives its slot
-// back while it waits for its peer; one that already began goes before one
-// that did not, so that few handshakes are half done at any time.
-type slots struct {
-	mu           sync.Mutex
-	free, all    int
-	begun, fresh []chan struct{} // waiting, first in, first out
-}
-
-func newSlots(n int) *slots { return &slots{free: n, all: n} }
-
-func (s *slots) acquire(begun bool) {
-	s.mu.Lock()
-	if s.free > 0 {
-		s.free--
-		s.mu.Unlock()
-		return
-	}
-	turn := make(chan struct{})
-	if begun {
-		s.begun = append(s.begun, turn)
-	} else {
-		s.fresh = append(s.fresh, turn)
-	}
-	s.mu.Unlock()
-	<-turn // comes: a slot is held only while computing
-}
-
-func (s *slots) release() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, q := range []*[]chan struct{}{&s.begun, &s.fresh} {
-		if len(*q) > 0 {
-			close((*q)[0])
-			(*q)[0] = nil
-			*q = (*q)[1:]
-			return
-		}
-	}
-	s.free++
-}
-
-func (s *slots) running() int { s.mu.Lock(); defer s.mu.Unlock(); return s.all - s.free }
+func (g *gate) running() int { g.mu.Lock(); defer g.mu.Unlock(); return g.held }

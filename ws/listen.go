@@ -35,6 +35,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, e Endpoint) error {
 
 	s.listening(l.Addr())
 
+	deferAccept(l)
 	ep := &endpoint{Endpoint: e, label: e.Label, seconds: s.metrics.handshakeSeconds.WithLabelValues(e.Label)}
 	pause := time.Duration(0)
 	for {

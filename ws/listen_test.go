@@ -284,41 +284,84 @@ func TestGateExpiry(t *testing.T) {
 	}
 }
 
-// Silent connections do not keep others out for long.
+// Silent connections keep nobody out: on Linux the kernel holds them back, then
+// they take turns with those in line. In the end they are reset.
 func TestSilentConnections(t *testing.T) {
 	s := startServer(t, Config{MaxOpening: 2, MaxWaiting: 100}, Endpoint{Upgrade: upgrading(echoSession)})
-	for range 10 {
+	for range 3 { // brought to the gate themselves: some kernels hold none back
 		dialRaw(t, s.addr, nil)
+		a, b := tcpPair(t)
+		t.Cleanup(func() { a.Close() })
+		if !s.gate.put(t.Context(), &arrival{ctx: t.Context(), conn: b, ep: &endpoint{}, since: time.Now()}, func() {}) {
+			t.Fatal("not taken")
+		}
+		s.accepted.Add(1)
 	}
-	c := dial(t, s.addr, nil) // has less time than five times HandshakeTime
+	c := dial(t, s.addr, nil)
 	c.write(text("x"))
 	c.expectText("x")
+	late, end := tcpPair(t) // silent for longer than it is given
+	defer late.Close()
+	s.accepted.Add(1)
+	s.gate.put(t.Context(), &arrival{ctx: t.Context(), conn: end, ep: &endpoint{}, since: time.Now().Add(-s.cfg.WaitTime + time.Second)}, func() {})
+	eventually(t, "reset", func() bool { return value(s.metrics.sheds.WithLabelValues(shedSilent)) >= 1 })
 }
 
-// Slots: those that began go first, and at most n compute.
-func TestSlots(t *testing.T) {
-	s := newSlots(1)
-	s.acquire(false)
-	order := make(chan string, 2)
-	var wg sync.WaitGroup
-	wait := func(name string, begun bool, waiting func() int) {
-		before := waiting()
-		wg.Go(func() {
-			s.acquire(begun)
-			order <- name
-			s.release()
-		})
-		eventually(t, name, func() bool { s.mu.Lock(); defer s.mu.Unlock(); return waiting() == before+1 })
+// tcpPair is the two ends of a connection.
+func tcpPair(t *testing.T) (client, server net.Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	wait("fresh", false, func() int { return len(s.fresh) })
-	wait("begun", true, func() int { return len(s.begun) })
-	s.release()
-	wg.Wait()
-	if a, b := <-order, <-order; a != "begun" || b != "fresh" {
+	defer l.Close()
+	if client, err = net.Dial("tcp", l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if server, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	return client, server
+}
+
+// Slots: those that began go before those in line, and at most slots compute.
+func TestSlots(t *testing.T) {
+	order := make(chan string, 3)
+	g := &gate{max: 8, maxWait: 8, slots: 1}
+	names := make(map[*arrival]string)
+	first, fresh := new(arrival), new(arrival)
+	names[first], names[fresh] = "first", "fresh"
+	waits, spoke := make(chan struct{}), make(chan struct{})
+	g.open = func(a *arrival) {
+		if a == first {
+			g.release() // waits for its peer
+			close(waits)
+			<-spoke
+			g.acquire()
+		}
+		order <- names[a]
+		g.release()
+	}
+	if !g.put(t.Context(), first, nil) {
+		t.Fatal("not taken")
+	}
+	<-waits
+	g.acquire() // somebody computes
+	if !g.put(t.Context(), fresh, nil) {
+		t.Fatal("not taken")
+	}
+	if g.opening() != 1 || g.waiting() != 1 || g.running() != 1 {
+		t.Errorf("%d openings, %d wait, %d compute: a connection without a slot has a goroutine", g.opening(), g.waiting(), g.running())
+	}
+	close(spoke)
+	eventually(t, "the first waits for its next slot", func() bool { g.mu.Lock(); defer g.mu.Unlock(); return len(g.begun) == 1 })
+	g.release()
+	if a, b := <-order, <-order; a != "first" || b != "fresh" {
 		t.Errorf("order %s, %s", a, b)
 	}
-	if s.running() != 0 {
-		t.Errorf("%d running", s.running())
+	g.close(func(*arrival) { t.Error("somebody was left in line") })
+	if g.running() != 0 || g.opening() != 0 {
+		t.Errorf("%d compute, %d are opened at the end", g.running(), g.opening())
 	}
 }
 

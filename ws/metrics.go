@@ -43,6 +43,7 @@ const (
 	shedSource      = "source_rate"     // PerSourceRate
 	shedExpired     = "waited_too_long" // WaitTime
 	shedGone        = "peer_gone"       // the peer left while it waited
+	shedSilent      = "peer_silent"     // the peer said nothing for HandshakeTime
 	shedProxy       = "proxy_header"    // no valid PROXY header from a proxy
 	shedShutdown    = "shutdown"
 
@@ -86,7 +87,7 @@ func newMetrics(s *Server) *metrics {
 		open:            gauge("holdfast_ws_connections", "Open WebSocket connections, closing ones included.", func() float64 { return float64(s.open.Load()) }),
 		opening:         gauge("holdfast_ws_openings", "Connections between accept and upgrade that have a goroutine.", func() float64 { return float64(s.gate.opening()) }),
 		waiting:         gauge("holdfast_ws_handshakes_waiting", "Accepted connections that wait for an opening.", func() float64 { return float64(s.gate.waiting()) }),
-		running:         gauge("holdfast_ws_handshakes_running", "Openings that compute.", func() float64 { return float64(s.slots.running()) }),
+		running:         gauge("holdfast_ws_handshakes_running", "Openings that compute.", func() float64 { return float64(s.gate.running()) }),
 		unsent:          gauge("holdfast_ws_unsent_bytes", "Bytes that wait for peers to read.", func() float64 { return float64(s.unsent.Load()) }),
 		partialSize:     gauge("holdfast_ws_partial_bytes", "Bytes of unfinished and held-back messages.", func() float64 { return float64(s.partial.Load()) }),
 		buffersReleased: gauge("holdfast_ws_tls_buffers_released", "1 if idle TLS connections give their buffers back, 0 if this toolchain's crypto/tls is not known.", func() float64 { return boolFloat(releasesBuffers()) }),

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,8 +17,11 @@ import (
 )
 
 // opening takes an accepted connection through PROXY header, TLS, HTTP head
-// and the caller's decision, and parks it. It runs on a goroutine of the gate.
+// and the caller's decision, and parks it. It runs on a goroutine of the gate
+// and begins with a slot.
 func (s *Server) opening(a *arrival) {
+	hs := &handshake{conn: a.conn, gate: &s.gate, held: true}
+	defer hs.wait()
 	if a.ctx.Err() != nil {
 		s.shed(a.conn, shedShutdown)
 		return
@@ -26,21 +30,23 @@ func (s *Server) opening(a *arrival) {
 		s.shed(a.conn, shedExpired)
 		return
 	}
-	if left(a.conn) {
-		s.shed(a.conn, shedGone)
+	// Deadlines fail only if the peer is gone, which reading tells.
+	unblock := context.AfterFunc(a.ctx, func() { _ = a.conn.SetDeadline(time.Unix(1, 0)) })
+	if said := s.hello(hs, a); said != peerSpoke {
+		switch late := time.Since(a.since) >= s.cfg.HandshakeTime; {
+		case !unblock():
+			s.shed(a.conn, shedShutdown)
+		case said == peerLeft:
+			s.shed(a.conn, shedGone)
+		case late || !s.gate.again(a):
+			s.shed(a.conn, shedSilent)
+		}
 		return
 	}
-	hello := helloTime
-	if s.gate.waiting() > 0 {
-		hello = helloTimeBusy
-	}
-	// These fail only if the peer is gone, which reading tells.
 	_ = a.conn.SetDeadline(time.Now().Add(s.cfg.HandshakeTime))
-	_ = a.conn.SetReadDeadline(time.Now().Add(min(hello, s.cfg.HandshakeTime)))
-	unblock := context.AfterFunc(a.ctx, func() { _ = a.conn.SetDeadline(time.Unix(1, 0)) })
 	o := &opener{s: s, ep: a.ep, ctx: a.ctx}
 	o.c = &Conn{s: s, ep: a.ep, remote: addrPort(a.conn.RemoteAddr())}
-	o.c.sock.init(o.c, &handshake{conn: a.conn, deadline: time.Now().Add(s.cfg.HandshakeTime)})
+	o.c.sock.init(o.c, hs)
 	ok := o.run(a.conn)
 	if !unblock() {
 		ok = false // its deadlines are spoiled
@@ -55,26 +61,42 @@ func (s *Server) opening(a *arrival) {
 	o.park()
 }
 
-// A station speaks first, and at once. One that says nothing for this long
-// must not keep an opening from others, the less so if others wait. But in a
-// storm its first packet may be lost, and comes again after a second or two.
-const (
-	helloTime     = 5 * time.Second
-	helloTimeBusy = 3 * time.Second
-)
+// helloTime is how long a peer that says nothing keeps an opening from others
+// who wait; then it goes to the end of the line. A station speaks first, and at
+// once, but in a storm its first packet may be lost, and comes again after a
+// second or two.
+const helloTime = 3 * time.Second
 
-// left reports whether the peer left while its connection waited.
-func left(conn net.Conn) (gone bool) {
-	sc, ok := conn.(syscall.Conn)
+// hello waits for the first byte, without reading it and without a slot. It
+// returns peerSilent after helloTime if others wait, and after HandshakeTime.
+func (s *Server) hello(hs *handshake, a *arrival) peerState {
+	sc, ok := a.conn.(syscall.Conn)
 	if !ok {
-		return false
+		return peerSpoke // reading finds out
 	}
 	raw, err := sc.SyscallConn()
 	if err != nil {
-		return true
+		return peerLeft
 	}
-	err = raw.Control(func(fd uintptr) { gone = peerLeft(fd) })
-	return gone || err != nil
+	for {
+		_ = a.conn.SetReadDeadline(time.Now().Add(min(helloTime, s.cfg.HandshakeTime)))
+		said := peerSilent
+		err := raw.Read(func(fd uintptr) bool {
+			if said = peek(fd); said == peerSilent {
+				hs.wait()
+			}
+			return said != peerSilent
+		})
+		switch {
+		case said == peerSpoke:
+			hs.spoken()
+			return said
+		case said == peerLeft, !errors.Is(err, os.ErrDeadlineExceeded):
+			return peerLeft
+		case s.gate.waiting() > 0, time.Since(a.since) >= s.cfg.HandshakeTime, a.ctx.Err() != nil:
+			return peerSilent
+		}
+	}
 }
 
 // opener is one opening at work.
@@ -108,11 +130,8 @@ func (o *opener) run(conn net.Conn) bool {
 		}
 		o.c.remote = remote
 	}
-	hs := o.c.sock.hs
-	hs.slots = o.s.slots
 	h, ok := o.request()
-	hs.wait()
-	hs.slots = nil
+	o.c.sock.hs.computed()
 	return ok && o.answer(h)
 }
 
@@ -133,9 +152,8 @@ func (o *opener) request() (*head, bool) {
 		var bad *headError
 		if errors.As(err, &bad) {
 			o.s.metrics.badRequest(o.ep.label, bad.status)
-			hs := o.c.sock.hs
-			hs.wait()
-			hs.slots, o.more = nil, true
+			o.c.sock.hs.computed()
+			o.more = true
 			o.reply(bad.status, bad.header, bad.text+"\n")
 		}
 		return nil, false

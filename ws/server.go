@@ -19,7 +19,6 @@ type Server struct {
 	cfg      Config
 	metrics  *metrics
 	gate     gate
-	slots    *slots
 	limiter  *limiter
 	queue    queue
 	wheel    wheel
@@ -54,11 +53,10 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg:      cfg,
-		slots:    newSlots(cfg.MaxHandshakes),
 		limiter:  newLimiter(cfg.PerSourceRate, cfg.PerSourceBurst),
 		registry: r,
 	}
-	s.gate = gate{max: cfg.MaxOpening, maxWait: cfg.MaxWaiting, open: s.opening}
+	s.gate = gate{max: cfg.MaxOpening, maxWait: cfg.MaxWaiting, slots: cfg.MaxHandshakes, open: s.opening}
 	s.queue.ready.L = &s.queue.mu
 	s.wheel.start = time.Now()
 	s.stopping, s.stop = context.WithCancel(context.Background())

@@ -25,34 +25,48 @@ var errWouldBlock error = wouldBlock{}
 // handshake is what a socket needs while its connection is opened.
 type handshake struct {
 	conn  net.Conn
-	slots *slots // nil: reading is not followed by computing
-	held  bool   // a slot is held
-	begun bool   // something was read
-
-	deadline time.Time // of reading, once the peer said something
+	gate  *gate // nil: reading is not followed by computing
+	held  bool  // a slot is held
+	there bool  // there is something to read: reading does not wait
 }
 
 // Read gives the slot back while it waits.
 func (h *handshake) Read(b []byte) (int, error) {
-	h.wait()
+	if !h.there {
+		h.wait()
+	}
+	h.there = false
 	n, err := h.conn.Read(b)
-	if !h.deadline.IsZero() && err == nil {
-		err = h.conn.SetReadDeadline(h.deadline)
-		h.deadline = time.Time{}
-	}
-	if h.slots != nil {
-		h.slots.acquire(h.begun)
-		h.held, h.begun = true, true
-	}
+	h.compute()
 	return n, err
+}
+
+// spoken notes that the peer's first bytes are there.
+func (h *handshake) spoken() {
+	h.there = true
+	h.compute()
+}
+
+// compute takes a slot, after reading.
+func (h *handshake) compute() {
+	if h.gate != nil && !h.held {
+		h.gate.acquire()
+		h.held = true
+	}
 }
 
 // wait gives the slot back.
 func (h *handshake) wait() {
 	if h.held {
 		h.held = false
-		h.slots.release()
+		h.gate.release()
 	}
+}
+
+// computed gives the slot back for good: what is read from now on costs nothing.
+func (h *handshake) computed() {
+	h.wait()
+	h.gate = nil
 }
 
 func (k *sock) Read(b []byte) (int, error) {

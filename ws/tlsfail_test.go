@@ -47,7 +47,6 @@ func TestHandshakeFailures(t *testing.T) {
 		{failNotTLS, nil, func(addr string) error { return writeAndClose(addr, "GET / HTTP/1.1\r\n\r\n") }},
 		{failEOF, nil, func(addr string) error { return writeAndClose(addr, "\x16\x03\x01\x00\x80") }},
 		{failTimeout, nil, func(addr string) error { return writeAndWait(addr, "\x16\x03\x01\x00\x80") }},
-		{failTimeout, nil, func(addr string) error { return writeAndWait(addr, "") }},
 		{"wrong_operator", func(c *tls.Config) { c.VerifyConnection = func(tls.ConnectionState) error { return namedError{} } },
 			func(addr string) error { return handshake2(addr, clientConfig(pki, good)) }},
 	} {
