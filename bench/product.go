@@ -159,7 +159,8 @@ func (h *holdfast) refusals() string {
 }
 
 // counts reads what a gateway counted: TLS handshakes by result, connections
-// reset before TLS ("sheds"), stations refused ("rejections").
+// reset before TLS ("sheds"), stations refused ("rejections"), stations that it
+// holds ("connections").
 func counts(admin string) (map[string]int, error) {
 	answer, err := http.Get("http://" + admin + "/metrics")
 	if err != nil {
@@ -189,6 +190,8 @@ func counts(admin string) (map[string]int, error) {
 			n["sheds"] += int(v)
 		case "holdfast_rejections_total":
 			n["rejections"] += int(v)
+		case "holdfast_connections":
+			n["connections"] += int(v)
 		}
 	}
 	return n, lines.Err()

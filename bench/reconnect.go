@@ -11,10 +11,10 @@ import (
 )
 
 // stormRequest lets every station come back at once: as soon as its connection
-// is lost, or at once with Cut. One that fails tries again after Retry, moved by
+// is lost, or all of them now with Lost. One that fails tries again after Retry, moved by
 // up to a half at random.
 type stormRequest struct {
-	Cut   bool // every station resets its own connection first
+	Lost  bool // all connections are lost already
 	Retry time.Duration
 	Time  time.Duration // then those that are not back give up
 }
@@ -40,6 +40,9 @@ type storm struct {
 
 func (c *client) storm(r *stormRequest) (storm, error) {
 	list := c.connected()
+	if r.Lost {
+		list = c.stations
+	}
 	if len(list) == 0 {
 		return storm{}, errors.New("no stations are connected")
 	}
@@ -73,9 +76,7 @@ func (c *client) storm(r *stormRequest) (storm, error) {
 	end := out.Start.Add(r.Time)
 	for _, s := range list {
 		wg.Go(func() {
-			if r.Cut {
-				s.cut()
-			} else {
+			if !r.Lost {
 				select {
 				case <-s.gone:
 				case <-time.After(time.Until(end)):

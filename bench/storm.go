@@ -44,7 +44,8 @@ type stormRow struct {
 	FromLoss  time.Duration `json:"from_loss_ns"`  // until the last station was back
 	FromReady time.Duration `json:"from_ready_ns"` // since the new gateway was ready for stations; like FromLoss without one
 
-	CPU       time.Duration `json:"cpu_ns"`        // of the gateway, per station
+	CPU       time.Duration `json:"cpu_ns"`        // of the gateway, per station that came back
+	LeaveCPU  time.Duration `json:"leave_cpu_ns"`  // of the gateway, per station that it lost before; 0 if it was killed
 	ClientCPU time.Duration `json:"client_cpu_ns"` // of the stations' process, per station
 	Steady    int64         `json:"steady_bytes"`  // resident set before
 	Peak      int64         `json:"peak_bytes"`
@@ -145,7 +146,10 @@ func runStorm(o *options, dir string, note func(string)) (part *stormPart, err e
 				return nil, err
 			}
 			var s storm
-			if err := r.stations.ask(request{Storm: &stormRequest{Cut: true, Retry: cfg.Retry, Time: cfg.Time}}, &s); err != nil {
+			if err := r.cut(); err != nil {
+				return nil, err
+			}
+			if err := r.stations.ask(request{Storm: &stormRequest{Lost: true, Retry: cfg.Retry, Time: cfg.Time}}, &s); err != nil {
 				return nil, err
 			}
 			time.Sleep(cfg.Rest)
@@ -250,6 +254,27 @@ func (r *stormRun) callsUntil(end <-chan struct{}) (all steady, err error) {
 	}
 }
 
+// cut lets every station reset its connection, and waits until the gateway has
+// seen that.
+func (r *stormRun) cut() error {
+	var d done
+	if err := r.stations.ask(request{Cut: true}, &d); err != nil {
+		return err
+	}
+	for end := time.Now().Add(r.cfg.Time); ; time.Sleep(50 * time.Millisecond) {
+		n, err := counts(r.admin)
+		if err != nil {
+			return err
+		}
+		if n["connections"] == 0 {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("the gateway still holds %d stations whose connections were reset", n["connections"])
+		}
+	}
+}
+
 // storm is one storm, measured.
 func (r *stormRun) storm(name string, kill bool) (row stormRow, err error) {
 	row.Name = name
@@ -269,6 +294,16 @@ func (r *stormRun) storm(name string, kill bool) (row stormRow, err error) {
 		return row, err
 	}
 	if !kill {
+		// What losing them costs is not what their return costs.
+		if err := r.cut(); err != nil {
+			return row, err
+		}
+		now, err := cpu(r.gateway.pid)
+		if err != nil {
+			return row, err
+		}
+		row.LeaveCPU = (now - used) / time.Duration(r.cfg.Stations)
+		used = now
 		if err := resetPeak(r.gateway.pid); err != nil {
 			return row, err
 		}
@@ -277,7 +312,7 @@ func (r *stormRun) storm(name string, kill bool) (row stormRow, err error) {
 	stormed := make(chan error, 1)
 	go func() {
 		defer close(end)
-		stormed <- r.stations.ask(request{Storm: &stormRequest{Cut: !kill, Retry: r.cfg.Retry, Time: r.cfg.Time}}, &row.storm)
+		stormed <- r.stations.ask(request{Storm: &stormRequest{Lost: !kill, Retry: r.cfg.Retry, Time: r.cfg.Time}}, &row.storm)
 	}()
 	called := make(chan error, 1)
 	go func() {
@@ -355,12 +390,12 @@ func (s *stormPart) print(w io.Writer) {
 	fmt.Fprintf(w, "\nReconnect storm: %d mutual-TLS stations (leaf and one intermediate) come back at once; %d others on another gateway send %d CALLs per second.\n"+
 		"A bare crypto/tls handshake and upgrade costs its server %s here.\n\n", c.Stations, c.Bystander, c.Rate, ms(s.BareCPU))
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(tw, "\tCPU ×\tCPU each\tpeak ×\tlast back\tsince ready\t× floor\tback\tfull/resumed\tno listener\treset\trefused\tother\tsteady\tpeak\tafter\tothers' p50\tp99\tmax\tclient CPU\t")
+	fmt.Fprintln(tw, "\tCPU ×\tCPU each\tto leave\tpeak ×\tlast back\tsince ready\t× floor\tback\tfull/resumed\tno listener\treset\trefused\tother\tsteady\tpeak\tafter\tothers' p50\tp99\tmax\tclient CPU\t")
 	for _, r := range s.Rows {
 		// What the machine cannot beat: both sides of every handshake on all cores.
 		floor := time.Duration(r.Stations) * (s.BareCPU + r.ClientCPU) / time.Duration(runtime.NumCPU())
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%.1f s\t%.1f s\t%s\t%d\t%d/%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", r.Name,
-			ratio(float64(r.CPU), float64(s.BareCPU)), ms(r.CPU), ratio(float64(r.Peak), float64(r.Steady)),
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%.1f s\t%.1f s\t%s\t%d\t%d/%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", r.Name,
+			ratio(float64(r.CPU), float64(s.BareCPU)), ms(r.CPU), ms(r.LeaveCPU), ratio(float64(r.Peak), float64(r.Steady)),
 			r.FromLoss.Seconds(), r.FromReady.Seconds(), ratio(r.FromReady.Seconds(), floor.Seconds()),
 			r.Back, r.Full, r.Resumed, r.NoListener, r.Reset, r.Refused, r.Other,
 			mbytes(r.Steady), mbytes(r.Peak), mbytes(r.After), ms(r.Calls.P50), ms(r.Calls.P99), ms(r.Calls.Max), ms(r.ClientCPU))

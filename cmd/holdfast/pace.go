@@ -14,12 +14,24 @@ import (
 // GOGC of a process that holds connections. What a pod shows of an idle
 // connection is its live bytes and the collector's headroom on top. While
 // stations come and go by the thousand, or messages make the collector run
-// often, headroom saves CPU. While they only stay, a cycle is rare whatever the
-// headroom, and it is memory for nothing. docs/memory.md has the measurement.
+// often, headroom saves CPU: a handshake makes 60 KB of garbage, and a cycle
+// costs what lives. 24 MB are a cycle every 400 handshakes; a share of the heap
+// would be little for few stations and much of the pod for many. While stations
+// only stay, a cycle is rare whatever the headroom, and it is memory for
+// nothing. docs/memory.md has the measurement.
 const (
-	busyGC  = 50
-	quietGC = 20
+	busyHeadroom = 24 << 20 // bytes
+	busiestGC    = 100      // percent, where so little lives that headroom would be more
+	quietGC      = 20       // percent, and the least while busy
 )
+
+// busyGC is the percentage that gives busyHeadroom to a heap of which live bytes
+// live, in steps, as setting it stops the world for a moment.
+func busyGC(live uint64) int {
+	const step = 5
+	percent := 100 * busyHeadroom / max(live, 1)
+	return int(min(max(percent/step*step, quietGC), busiestGC))
+}
 
 const (
 	paceInterval = time.Second
@@ -50,29 +62,32 @@ type load struct {
 	live, free uint64 // bytes of the heap: in use at the last collection; kept and empty
 }
 
-// next takes the load of this moment. It says whether the process is quiet, and
-// whether memory should be returned to the system now: once when it becomes
-// quiet, and then whenever much of it is free.
-func (p *pace) next(l load) (quiet, giveBack bool) {
+// next takes the load of this moment. It returns the percentage for the
+// collector, and whether memory should be returned to the system now: once when
+// the process becomes quiet, and then whenever much of it is free.
+func (p *pace) next(l load) (percent int, giveBack bool) {
 	before := p.last
 	p.last = l
 	if before.at.IsZero() {
 		p.since = l.at
-		return false, false
+		return busyGC(l.live), false
 	}
 	changed := l.changes - before.changes
 	if changed > max(busyChanges, int64(l.open/busyChangeShare)) || l.cycles-before.cycles > busyCycles {
 		p.since, p.quiet = l.at, false
-		return false, false
+		return busyGC(l.live), false
 	}
 	if l.at.Sub(p.since) < settleTime {
-		return p.quiet, false
+		if p.quiet {
+			return quietGC, false
+		}
+		return busyGC(l.live), false
 	}
 	if giveBack = !p.quiet || l.free > l.live/2+freeSlack; giveBack {
 		p.since = l.at
 	}
 	p.quiet = true
-	return true, giveBack
+	return quietGC, giveBack
 }
 
 // keepPace follows pace until ctx ends, unless the operator chose a GOGC. A
@@ -83,29 +98,24 @@ func keepPace(ctx context.Context, gw *gateway.Gateway) error {
 		<-ctx.Done()
 		return nil
 	}
-	debug.SetGCPercent(busyGC)
 	var p pace
-	was := false
+	was := 0
 	tick := time.NewTicker(paceInterval)
 	defer tick.Stop()
 	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil
-		}
-		quiet, giveBack := p.next(readLoad(gw))
-		if quiet != was {
-			was = quiet
-			if quiet {
-				debug.SetGCPercent(quietGC)
-			} else {
-				debug.SetGCPercent(busyGC)
-			}
+		percent, giveBack := p.next(readLoad(gw))
+		if percent != was {
+			was = percent
+			debug.SetGCPercent(percent)
 		}
 		if giveBack {
 			runtime.GC() // what pools keep survives one collection
 			debug.FreeOSMemory()
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
 		}
 	}
 }

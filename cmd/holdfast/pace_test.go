@@ -11,18 +11,22 @@ func TestPace(t *testing.T) {
 	l := load{at: time.Unix(1_000_000, 0), live: 80 << 20}
 	run := func(what string, seconds, changesEach int, cyclesEach uint64, wantQuiet bool, wantReturns int) {
 		t.Helper()
-		returns, quiet := 0, false
+		returns, percent := 0, 0
 		for range seconds {
 			l.at = l.at.Add(time.Second)
 			l.changes += int64(changesEach)
 			l.cycles += cyclesEach
 			var giveBack bool
-			if quiet, giveBack = p.next(l); giveBack {
+			if percent, giveBack = p.next(l); giveBack {
 				returns++
 			}
 		}
-		if quiet != wantQuiet || returns != wantReturns {
-			t.Errorf("%s: quiet %v, memory returned %d times; want %v, %d", what, quiet, returns, wantQuiet, wantReturns)
+		want := busyGC(l.live)
+		if wantQuiet {
+			want = quietGC
+		}
+		if percent != want || returns != wantReturns {
+			t.Errorf("%s: GOGC %d, memory returned %d times; want %d, %d", what, percent, returns, want, wantReturns)
 		}
 	}
 	run("start", 29, 0, 0, false, 0)
@@ -40,4 +44,14 @@ func TestPace(t *testing.T) {
 	run("much is free", 60, 0, 0, true, 2)
 	l.free = 0
 	run("returned", 60, 0, 0, true, 0)
+}
+
+// TestBusyGC: the headroom is the same from small heaps to large ones, within
+// the bounds of what is worth it.
+func TestBusyGC(t *testing.T) {
+	for live, want := range map[uint64]int{0: 100, 8 << 20: 100, 24 << 20: 100, 30 << 20: 80, 80 << 20: 30, 120 << 20: 20, 4 << 30: 20} {
+		if got := busyGC(live); got != want {
+			t.Errorf("GOGC %d with %d MB live, want %d", got, live>>20, want)
+		}
+	}
 }
