@@ -143,7 +143,10 @@ func TestStorm(t *testing.T) {
 		if d, err := c.connect(&connectRequest{Stations: 5, AtOnce: 5}); err != nil || d.Count != 5 {
 			t.Fatalf("connect: %+v, %v", d, err)
 		}
-		s, err := c.storm(&stormRequest{Cut: true, Retry: 10 * time.Millisecond, Time: 10 * time.Second})
+		if _, err := c.do(&request{Cut: true}); err != nil {
+			t.Fatal(err)
+		}
+		s, err := c.storm(&stormRequest{Lost: true, Retry: 10 * time.Millisecond, Time: 10 * time.Second})
 		if err != nil || s.Back != 5 || s.Stations != 5 || s.Last.Before(s.Start) {
 			t.Errorf("storm of %+v: %+v, %v", d, s, err)
 		}
