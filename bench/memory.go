@@ -16,6 +16,8 @@ type target struct {
 	// account reads the process's own account of its resident set, in bytes by
 	// class; nil if it has none.
 	account func() (map[string]int64, error)
+	// pod is a cgroup of the process's own; nil where none can be made.
+	pod *cgroup
 	// refusals says what the server holds against stations that could not
 	// connect; nil if it cannot tell.
 	refusals func() string
@@ -69,23 +71,15 @@ type memoryConfig struct {
 	Heartbeats int `json:"heartbeats"`
 }
 
-// memoryRow is what one server needed. Sizes are the resident set in bytes,
-// with so many stations idle unless it says otherwise.
+// memoryRow is what one server needed.
 type memoryRow struct {
 	Server string `json:"server"`
 
-	Base     int64 `json:"base_bytes"`        // nobody connected yet, warmed up
-	Idle     int64 `json:"idle_bytes"`        // first connected
-	Waves    int64 `json:"after_waves_bytes"` // after everybody left and came back so often
-	Beats    int64 `json:"after_heartbeats_bytes"`
-	Messages int64 `json:"after_messages_bytes"` // after one large message on each connection, which all but Holdfast echo
-	Left     int64 `json:"left_bytes"`           // nobody connected any more
-
-	// Per connection: resident set less Base, divided by stations.
-	IdleEach     int64 `json:"idle_bytes_per_connection"`
-	WavesEach    int64 `json:"after_waves_bytes_per_connection"`
-	BeatsEach    int64 `json:"after_heartbeats_bytes_per_connection"`
-	MessagesEach int64 `json:"after_messages_bytes_per_connection"`
+	RSS sizes `json:"rss"` // resident set of the process
+	// Pod is the working set of a cgroup that holds the process alone, as
+	// Kubernetes computes it: kernel memory of the sockets included. All zero
+	// where no cgroup can be made.
+	Pod sizes `json:"working_set"`
 
 	// By class, each connection's share of what Idle has more than Base. Only
 	// Holdfast tells.
@@ -97,6 +91,19 @@ type memoryRow struct {
 	CPUFirst time.Duration `json:"cpu_first_ns"`
 	CPUAgain time.Duration `json:"cpu_reconnect_ns"`
 }
+
+// sizes are bytes, with so many stations idle unless it says otherwise.
+type sizes struct {
+	Base     int64 `json:"base_bytes"`        // nobody connected yet, warmed up
+	Idle     int64 `json:"idle_bytes"`        // first connected
+	Waves    int64 `json:"after_waves_bytes"` // after everybody left and came back so often
+	Beats    int64 `json:"after_heartbeats_bytes"`
+	Messages int64 `json:"after_messages_bytes"` // after one large message on each connection, which all but Holdfast echo
+	Left     int64 `json:"left_bytes"`           // nobody connected any more
+}
+
+// each is the share of one of n connections in a reading.
+func (s *sizes) each(reading int64, n int) int64 { return (reading - s.Base) / int64(n) }
 
 // warmUp is how many stations connect and leave before the base is read, so
 // that the code for a connection is resident already.
@@ -115,11 +122,14 @@ func measureMemory(cfg memoryConfig, targets []*target, note func(string)) ([]me
 		}
 		return nil
 	}
-	read := func(value func(r *memoryRow) *int64) error {
+	read := func(value func(s *sizes) *int64) error {
 		note(fmt.Sprintf("all rest for %v", cfg.Rest))
 		time.Sleep(cfg.Rest)
 		return each("read", func(t *target, r *memoryRow) (err error) {
-			*value(r), err = rss(t.pid)
+			if *value(&r.RSS), err = rss(t.pid); err != nil || t.pod == nil {
+				return err
+			}
+			*value(&r.Pod), err = t.pod.workingSet()
 			return err
 		})
 	}
@@ -147,7 +157,7 @@ func measureMemory(cfg memoryConfig, targets []*target, note func(string)) ([]me
 	phases := []struct {
 		what  string
 		do    func(t *target, r *memoryRow) error
-		value func(r *memoryRow) *int64
+		value func(s *sizes) *int64
 	}{
 		{"warm up", func(t *target, r *memoryRow) error {
 			r.Server = t.name
@@ -155,11 +165,11 @@ func measureMemory(cfg memoryConfig, targets []*target, note func(string)) ([]me
 				return err
 			}
 			return t.leave()
-		}, func(r *memoryRow) *int64 { return &r.Base }},
+		}, func(s *sizes) *int64 { return &s.Base }},
 		{fmt.Sprintf("connect %d stations", cfg.Stations), func(t *target, r *memoryRow) (err error) {
 			r.CPUFirst, err = t.connect(cfg.Stations, cfg.AtOnce)
 			return err
-		}, func(r *memoryRow) *int64 { return &r.Idle }},
+		}, func(s *sizes) *int64 { return &s.Idle }},
 		{fmt.Sprintf("%d reconnect waves", cfg.Waves), func(t *target, r *memoryRow) error {
 			for range cfg.Waves {
 				if err := t.leave(); err != nil {
@@ -172,14 +182,14 @@ func measureMemory(cfg memoryConfig, targets []*target, note func(string)) ([]me
 				r.CPUAgain += used / time.Duration(cfg.Waves)
 			}
 			return nil
-		}, func(r *memoryRow) *int64 { return &r.Waves }},
+		}, func(s *sizes) *int64 { return &s.Waves }},
 		{fmt.Sprintf("%d heartbeats of each", cfg.Heartbeats), func(t *target, _ *memoryRow) error {
 			return t.messages(cfg, messagesRequest{Heartbeats: cfg.Heartbeats, AtOnce: cfg.AtOnce})
-		}, func(r *memoryRow) *int64 { return &r.Beats }},
+		}, func(s *sizes) *int64 { return &s.Beats }},
 		{fmt.Sprintf("a message of %d bytes of each", cfg.Message), func(t *target, _ *memoryRow) error {
 			return t.messages(cfg, messagesRequest{Size: cfg.Message, AtOnce: cfg.AtOnce})
-		}, func(r *memoryRow) *int64 { return &r.Messages }},
-		{"all leave", func(t *target, r *memoryRow) error { return t.leave() }, func(r *memoryRow) *int64 { return &r.Left }},
+		}, func(s *sizes) *int64 { return &s.Messages }},
+		{"all leave", func(t *target, r *memoryRow) error { return t.leave() }, func(s *sizes) *int64 { return &s.Left }},
 	}
 	for i, p := range phases {
 		if err := each(p.what, p.do); err != nil {
@@ -200,12 +210,6 @@ func measureMemory(cfg memoryConfig, targets []*target, note func(string)) ([]me
 		if err != nil {
 			return nil, err
 		}
-	}
-	n := int64(cfg.Stations)
-	for i := range rows {
-		r := &rows[i]
-		r.IdleEach, r.WavesEach = (r.Idle-r.Base)/n, (r.Waves-r.Base)/n
-		r.BeatsEach, r.MessagesEach = (r.Beats-r.Base)/n, (r.Messages-r.Base)/n
 	}
 	return rows, nil
 }

@@ -63,6 +63,16 @@ func runMemory(o *options, dir string, note func(string)) (part *memoryPart, err
 		}
 		targets = append(targets, t)
 	}
+	for _, t := range targets {
+		pod, err := contain(t.pid)
+		if err != nil {
+			note("no working sets: " + err.Error())
+			break
+		}
+		t.pod = pod
+		stop := t.stop
+		t.stop = func() error { return errors.Join(stop(), pod.remove()) }
+	}
 	rows, err := measureMemory(o.memory, targets, note)
 	if err != nil {
 		return nil, err

@@ -33,14 +33,26 @@ func (m *memoryPart) print(w io.Writer) {
 	// The rows are compared with the last one: Holdfast, whole if it is there.
 	last := m.Rows[len(m.Rows)-1]
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(tw, "\tmemory ×\tCPU ×\tidle\tafter %d waves\t%d heartbeats\t%d KB messages\tall gone\tbase\tCPU first\tCPU again\t\n", c.Waves, c.Heartbeats, c.Message>>10)
+	heads := fmt.Sprintf("idle\tafter %d waves\t%d heartbeats\t%d KB messages\tall gone\tbase\t", c.Waves, c.Heartbeats, c.Message>>10)
+	row := func(s *sizes) string {
+		n := c.Stations
+		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t", kb(s.each(s.Idle, n)), kb(s.each(s.Waves, n)), kb(s.each(s.Beats, n)), kb(s.each(s.Messages, n)), mbytes(s.Left), mbytes(s.Base))
+	}
+	fmt.Fprintf(tw, "\tmemory ×\tCPU ×\t%sCPU first\tCPU again\t\n", heads)
 	for _, r := range m.Rows {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", r.Server,
-			ratio(float64(r.IdleEach), float64(last.IdleEach)), ratio(float64(r.CPUFirst), float64(last.CPUFirst)),
-			kb(r.IdleEach), kb(r.WavesEach), kb(r.BeatsEach), kb(r.MessagesEach), mbytes(r.Left), mbytes(r.Base),
-			ms(r.CPUFirst), ms(r.CPUAgain))
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s%s\t%s\t\n", r.Server,
+			ratio(float64(r.RSS.Idle-r.RSS.Base), float64(last.RSS.Idle-last.RSS.Base)), ratio(float64(r.CPUFirst), float64(last.CPUFirst)),
+			row(&r.RSS), ms(r.CPUFirst), ms(r.CPUAgain))
 	}
 	tw.Flush()
+	if last.Pod.Base > 0 {
+		fmt.Fprint(w, "\nWorking set of a cgroup with that process alone, kernel memory included, in the same way; what it used before it got its cgroup is not in it.\n\n")
+		fmt.Fprintf(tw, "\tmemory ×\t%s\n", heads)
+		for _, r := range m.Rows {
+			fmt.Fprintf(tw, "%s\t%s\t%s\n", r.Server, ratio(float64(r.Pod.Idle-r.Pod.Base), float64(last.Pod.Idle-last.Pod.Base)), row(&r.Pod))
+		}
+		tw.Flush()
+	}
 	for _, r := range m.Rows {
 		if r.Classes == nil {
 			continue
