@@ -325,6 +325,70 @@ func TestSlowReader(t *testing.T) {
 	}
 }
 
+// TestCohorts shows that a slow reader is found by its cohort, and that two names
+// of one cohort are one.
+func TestCohorts(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	names := []Cohort{{"none", "none", "none"}, {"2", "1.3", "1.6"}, {"3", "1.3", "2.0.1"}, {"2", "1.3", "1.6"}}
+	var of []uint16
+	for i, place := range []uint16{2, 3, 4} {
+		client, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		server, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer server.Close()
+		raw, err := server.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = raw.Write(func(fd uintptr) bool {
+			of = append(of, make([]uint16, max(0, int(fd)+1-len(of)))...)
+			of[fd] = place
+			for i == 1 { // the one of profile 3 is not read
+				if _, err := unix.Write(int(fd), make([]byte, 64<<10)); err != nil {
+					break
+				}
+			}
+			return true
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	retired := []Retired{{Object: "tls", Cohort: names[2], Closed: 5, Collected: 3, Zombies: 2}}
+	a := NewAccount()
+	a.SetStations(Stations{
+		Connections: func() map[string]int { return map[string]int{"2": 2, "3": 1} },
+		Sockets:     func() ([]uint16, []Cohort) { return of, names },
+		Census:      func() []Retired { return retired },
+	})
+	r := read(t, a)
+	if len(r.Cohorts) != 2 || r.Cohorts[0].Cohort != names[1] || r.Cohorts[1].Cohort != names[2] {
+		t.Fatalf("cohorts %+v, want those of %v", r.Cohorts, names[1:3])
+	}
+	if tls, mtls := r.Cohorts[0], r.Cohorts[1]; tls.Connections != 2 || mtls.Connections != 1 || tls.SocketBuffers != 0 || mtls.SocketBuffers < 64<<10 {
+		t.Errorf("cohorts %+v", r.Cohorts)
+	}
+	if r.Kernel.SocketBuffers < r.Cohorts[1].SocketBuffers {
+		t.Errorf("all sockets hold %d, those of a cohort %d", r.Kernel.SocketBuffers, r.Cohorts[1].SocketBuffers)
+	}
+
+	// Another process sees the same.
+	s := r.Sample()
+	if s.Cohorts[names[1].String()] != 2 || s.CohortBuffers[names[2].String()] != r.Cohorts[1].SocketBuffers || s.Zombies["tls, "+names[2].String()] != 2 {
+		t.Errorf("as a sample: %v, %v, %v", s.Cohorts, s.CohortBuffers, s.Zombies)
+	}
+}
+
 func TestPerConnection(t *testing.T) {
 	skipRace(t)
 	a := NewAccount()
@@ -333,7 +397,7 @@ func TestPerConnection(t *testing.T) {
 		t.Errorf("without connections: %v, %d each, base %d, RSS %d", r.Connections, r.PerConnection, r.BaseRSS, r.RSS)
 	}
 	connections := map[string]int{}
-	a.SetConnections(func() map[string]int { return connections })
+	a.SetStations(Stations{Connections: func() map[string]int { return connections }})
 	base := read(t, a).RSS
 
 	connections = map[string]int{"2": 600, "3": 400}
@@ -410,7 +474,7 @@ func BenchmarkRead(b *testing.B) {
 	}
 	b.Run("sockets16384", func(b *testing.B) {
 		for b.Loop() {
-			readSockets(16384)
+			readSockets(16384, nil, nil)
 		}
 	})
 	b.Run("runtime", func(b *testing.B) {

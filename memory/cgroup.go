@@ -25,8 +25,14 @@ type Cgroup struct {
 	Anon       int64 `json:"anon_bytes"`
 	ActiveFile int64 `json:"active_file_bytes"` // file pages, shared memory included, less the inactive ones
 	Kernel     int64 `json:"kernel_bytes"`      // slab (sockets, files), kernel stacks, page tables
-	Socket     int64 `json:"socket_bytes"`      // data in socket buffers; with version 1 only where that is limited
+	Socket     int64 `json:"socket_bytes"`      // data in socket buffers; with version 1 only where that is limited, and beside the working set
 	Remainder  int64 `json:"remainder_bytes"`
+
+	// Unexplained is the working set less this process's resident set and kernel
+	// memory: other processes, pages of files that were read or written, kernel
+	// objects beyond the estimate. Below zero: pages of mapped files that count
+	// as inactive, or were charged to another cgroup that read them first.
+	Unexplained int64 `json:"unexplained_bytes"`
 }
 
 // cgroupDir is a cgroup of the memory controller.
@@ -205,7 +211,10 @@ func (d cgroupDir) readV1() (Cgroup, error) {
 func (c *Cgroup) divide(file, inactive int64) {
 	c.WorkingSet = max(0, c.Usage-inactive)
 	c.ActiveFile = max(0, file-inactive)
-	c.Remainder = c.WorkingSet - c.Anon - c.ActiveFile - c.Kernel - c.Socket
+	c.Remainder = c.WorkingSet - c.Anon - c.ActiveFile - c.Kernel
+	if c.Version == 2 { // version 1 counts sockets apart from usage
+		c.Remainder -= c.Socket
+	}
 }
 
 // parseCgroupStat reads the "name value" lines of memory.stat.

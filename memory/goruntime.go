@@ -8,6 +8,7 @@ type goruntime struct {
 	mapped     int64 // all that Go counts and has not returned to the kernel
 	limit      int64 // GOMEMLIMIT
 	goroutines int64
+	backlog    Backlog
 }
 
 // readRuntime takes less than 2 µs and does not stop the world.
@@ -24,6 +25,10 @@ func readRuntime() goruntime {
 		{Name: "/memory/classes/heap/free:bytes"},
 		{Name: "/memory/classes/heap/stacks:bytes"},
 		{Name: "/memory/classes/os-stacks:bytes"},
+		{Name: "/gc/cleanups/queued:cleanups"},
+		{Name: "/gc/cleanups/executed:cleanups"},
+		{Name: "/gc/finalizers/queued:finalizers"},
+		{Name: "/gc/finalizers/executed:finalizers"},
 	}
 	metrics.Read(samples)
 	value := func(i int) int64 { return int64(samples[i].Value.Uint64()) }
@@ -43,6 +48,7 @@ func readRuntime() goruntime {
 		mapped:     value(4) - value(5),
 		limit:      value(2),
 		goroutines: value(3),
+		backlog:    Backlog{Cleanups: max(0, value(11)-value(12)), Finalizers: max(0, value(13)-value(14))},
 	}
 	g.classes[Metadata] = g.mapped - sum(g.classes) // mspan, mcache, profiling and both "other"
 	return g

@@ -13,6 +13,16 @@ var (
 		"Memory that the kernel keeps for this process outside of its resident set. kind sockets is an estimate of 3900 bytes each.", []string{"kind"}, nil)
 	workingSetDesc = prometheus.NewDesc("holdfast_memory_working_set_bytes",
 		"Working set of this process's cgroup, as Kubernetes computes it.", nil, nil)
+	cohortDesc = prometheus.NewDesc("holdfast_memory_cohort_connections",
+		"Open connections by what may make a difference to their memory.", []string{"profile", "tls", "version"}, nil)
+	cohortBuffersDesc = prometheus.NewDesc("holdfast_memory_cohort_socket_buffer_bytes",
+		"Kernel memory in the socket buffers of these connections: 0 while all are idle, megabytes for one that does not read.", []string{"profile", "tls", "version"}, nil)
+	rolesDesc = prometheus.NewDesc("holdfast_goroutines",
+		"Goroutines by what they are for, counted at most once a minute.", []string{"role"}, nil)
+	backlogDesc = prometheus.NewDesc("holdfast_memory_backlog",
+		"Objects that the collector found unused and whose cleanup or finalizer has not run yet. It grows without end if one of them blocks.", []string{"kind"}, nil)
+	unexplainedDesc = prometheus.NewDesc("holdfast_memory_working_set_unexplained_bytes",
+		"Working set of the cgroup less this process's resident set and kernel memory: other processes, file cache.", nil, nil)
 	limitDesc = prometheus.NewDesc("holdfast_memory_limit_bytes",
 		"Memory limit of this process's cgroup and those above it. 0 means none.", nil, nil)
 	perConnectionDesc = prometheus.NewDesc("holdfast_memory_per_connection_bytes",
@@ -30,7 +40,7 @@ func (a *Account) Collectors() []prometheus.Collector { return []prometheus.Coll
 type collector struct{ account *Account }
 
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{bytesDesc, kernelDesc, workingSetDesc, limitDesc, perConnectionDesc} {
+	for _, d := range []*prometheus.Desc{bytesDesc, kernelDesc, workingSetDesc, limitDesc, perConnectionDesc, cohortDesc, cohortBuffersDesc, rolesDesc, backlogDesc, unexplainedDesc} {
 		ch <- d
 	}
 }
@@ -49,6 +59,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 			gauge(bytesDesc, v, string(class))
 		}
 	}
+	for role, n := range r.Roles {
+		gauge(rolesDesc, int64(n), role)
+	}
+	gauge(backlogDesc, r.Backlog.Cleanups, "cleanups")
+	gauge(backlogDesc, r.Backlog.Finalizers, "finalizers")
 	if r.RSS == 0 { // not Linux
 		return
 	}
@@ -58,6 +73,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	if r.Cgroup != nil {
 		gauge(workingSetDesc, r.Cgroup.WorkingSet)
 		gauge(limitDesc, r.Cgroup.Limit)
+		gauge(unexplainedDesc, r.Cgroup.Unexplained)
+	}
+	for _, c := range r.Cohorts {
+		gauge(cohortDesc, int64(c.Connections), c.Profile, c.TLS, c.Version)
+		gauge(cohortBuffersDesc, c.SocketBuffers, c.Profile, c.TLS, c.Version)
 	}
 	if n := total(r.Connections); n > 0 {
 		gauge(perConnectionDesc, r.PerConnection, AllProfiles)

@@ -77,7 +77,7 @@ func TestMetricsPerConnection(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			a := NewAccount()
-			a.SetConnections(func() map[string]int { return tt.connections })
+			a.SetStations(Stations{Connections: func() map[string]int { return tt.connections }})
 			got := gather(t, a)["holdfast_memory_per_connection_bytes"]
 			if len(got) != len(tt.want) {
 				t.Errorf("labels of %v, want %v", got, tt.want)

@@ -6,11 +6,13 @@ type process struct {
 	status status
 	kernel Kernel
 	files  int
-	cgroup *Cgroup
+
+	cohorts []Connected
+	cgroup  *Cgroup
 }
 
 // readProcess returns nil: only the classes of the Go runtime are known.
-func readProcess() (*process, error) { return nil, nil }
+func readProcess([]uint16, []Cohort) (*process, error) { return nil, nil }
 
 func readCgroup() (*Cgroup, error) { return nil, nil }
 

@@ -84,6 +84,11 @@ type Sample struct {
 	// Cohorts divides Counts[Connections], by Cohort.String for Holdfast and
 	// "port N" for a process by pid.
 	Cohorts map[string]int64 `json:"cohorts,omitempty"`
+	// CohortBuffers divides Kernel[SocketBuffers] in the same way, of Holdfast.
+	CohortBuffers map[string]int64 `json:"cohort_socket_buffer_bytes,omitempty"`
+	// Zombies counts what is left of connections that ended, by object and
+	// cohort ("tls, " and Cohort.String), of Holdfast. All are there, also at 0.
+	Zombies map[string]int64 `json:"zombies,omitempty"`
 	// Detail has what is a part or a view of the classes and not one of them,
 	// by the name that the source gives it: array_buffers, huge_pages, ….
 	Detail map[string]int64 `json:"detail,omitempty"`
@@ -102,6 +107,23 @@ func newSample() Sample {
 		Time: time.Now(), Classes: make(map[Class]int64), Kernel: make(map[Class]int64),
 		Counts: make(map[Count]int64), Detail: make(map[string]int64),
 	}
+}
+
+// cohort notes the open connections of a cohort of Holdfast.
+func (s *Sample) cohort(c Cohort, connections int, buffers int64) {
+	if s.Cohorts == nil {
+		s.Cohorts, s.CohortBuffers = make(map[string]int64), make(map[string]int64)
+	}
+	s.Cohorts[c.String()] += int64(connections)
+	s.CohortBuffers[c.String()] += buffers
+}
+
+// zombies notes what is left of the connections of a cohort of Holdfast.
+func (s *Sample) zombies(object string, c Cohort, n int64) {
+	if s.Zombies == nil {
+		s.Zombies = make(map[string]int64)
+	}
+	s.Zombies[object+", "+c.String()] += n
 }
 
 // Unaccounted is what the classes do not explain of RSS: 0 unless RSS is not
@@ -136,8 +158,8 @@ func (s *Sample) join(o *Sample) {
 	if s.managed == 0 {
 		s.managed = o.managed
 	}
-	if s.Cohorts == nil {
-		s.Cohorts = o.Cohorts
+	if s.Cohorts == nil || o.Zombies != nil { // Holdfast's own say more than ports
+		s.Cohorts, s.CohortBuffers, s.Zombies = o.Cohorts, o.CohortBuffers, o.Zombies
 	}
 	add(s.Classes, o.Classes)
 	add(s.Kernel, o.Kernel)

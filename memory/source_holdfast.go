@@ -49,11 +49,13 @@ func (r *Report) Sample() Sample {
 		s.Detail["rss_peak"], s.Detail["swap"] = r.RSSPeak, r.Swap
 	}
 	if r.Connections != nil {
-		s.Cohorts = make(map[string]int64)
 		s.Counts[Connections] = int64(total(r.Connections))
-		for profile, n := range r.Connections {
-			s.Cohorts["profile "+profile] = int64(n)
-		}
+	}
+	for _, c := range r.Cohorts {
+		s.cohort(c.Cohort, c.Connections, c.SocketBuffers)
+	}
+	for _, c := range r.Census {
+		s.zombies(c.Object, c.Cohort, int64(c.Zombies))
 	}
 	if r.Cgroup != nil {
 		s.WorkingSet, s.Limit = r.Cgroup.WorkingSet, r.Cgroup.Limit

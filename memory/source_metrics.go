@@ -115,15 +115,20 @@ func (e exposition) holdfast(s *Sample) {
 	for _, m := range e.family("holdfast_memory_kernel_bytes").GetMetric() {
 		s.Kernel[Class(label(m, "kind"))] = number(m)
 	}
-	if f := e.family("holdfast_connections"); f != nil {
-		s.Cohorts = make(map[string]int64)
-		for _, m := range f.GetMetric() {
-			n := number(m)
-			s.Counts[Connections] += n
-			if n > 0 {
-				s.Cohorts["profile "+label(m, "profile")] += n
-			}
-		}
+	if n, ok := e.value("holdfast_connections"); ok {
+		s.Counts[Connections] = n
+	}
+	cohort := func(m *dto.Metric) Cohort {
+		return Cohort{Profile: label(m, "profile"), TLS: label(m, "tls"), Version: label(m, "version")}
+	}
+	for _, m := range e.family("holdfast_memory_cohort_connections").GetMetric() {
+		s.cohort(cohort(m), int(number(m)), 0)
+	}
+	for _, m := range e.family("holdfast_memory_cohort_socket_buffer_bytes").GetMetric() {
+		s.cohort(cohort(m), 0, number(m))
+	}
+	for _, m := range e.family("holdfast_census_zombies").GetMetric() {
+		s.zombies(label(m, "object"), cohort(m), number(m))
 	}
 	e.count(s, Goroutines, "go_goroutines")
 	e.count(s, Threads, "go_threads")

@@ -133,7 +133,7 @@ func (p *process) startGateway(f *gatewayFlags) error {
 	p.services.start("server certificates", keeper.run, nil)
 
 	p.admin.register(gw.Collectors())
-	p.admin.account.SetConnections(gw.Profiles)
+	p.admin.account.SetStations(stationsOf(gw))
 	p.services.start("memory limit", func(ctx context.Context) error { return keepLimit(ctx, p.admin.account, gw.Profiles) }, nil)
 	p.services.start("garbage collection", func(ctx context.Context) error { return keepPace(ctx, gw) }, nil)
 	p.admin.askReady(memoryFull(p.admin.account))

@@ -5,8 +5,30 @@ import (
 	"fmt"
 	"time"
 
+	"holdfast/gateway"
 	"holdfast/memory"
 )
+
+// stationsOf is what the memory account asks of a gateway.
+func stationsOf(gw *gateway.Gateway) memory.Stations {
+	return memory.Stations{
+		Connections: gw.Profiles,
+		Sockets: func() (of []uint16, names []memory.Cohort) {
+			of, cohorts := gw.Sockets()
+			for _, c := range cohorts {
+				names = append(names, memory.Cohort(c))
+			}
+			return of, names
+		},
+		Census: func() []memory.Retired {
+			var list []memory.Retired
+			for _, r := range gw.Census() {
+				list = append(list, memory.Retired{Object: r.Object, Cohort: memory.Cohort(r.Cohort), Closed: r.Closed, Collected: r.Collected, Zombies: r.Zombies})
+			}
+			return list
+		},
+	}
+}
 
 const (
 	limitInterval = 10 * time.Second

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/pprof"
 	"slices"
 	"time"
+
+	"holdfast/memory"
 )
 
 // services are the running parts of a process in the order in which they were
@@ -29,13 +32,15 @@ func newServices(log *slog.Logger) *services {
 }
 
 // start runs a part until its context ends. quiet, if not nil, is called before
-// that and may take its time: a gateway drains.
+// that and may take its time: a gateway drains. The part's name is the role of
+// its goroutines in the memory account.
 func (s *services) start(name string, run func(ctx context.Context) error, quiet func(ctx context.Context)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	sv := service{name: name, quiet: quiet, end: cancel, done: make(chan struct{})}
 	s.list = append(s.list, sv)
 	go func() {
 		defer close(sv.done)
+		pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), pprof.Labels(memory.RoleLabel, name)))
 		err := run(ctx)
 		if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
 			return

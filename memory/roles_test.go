@@ -1,0 +1,77 @@
+package memory
+
+import (
+	"context"
+	"maps"
+	"runtime"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func TestRoles(t *testing.T) {
+	before := Roles()
+	const n = 20
+	started, end, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	for range n {
+		go pprof.Do(context.Background(), pprof.Labels(RoleLabel, "waiting"), func(context.Context) {
+			started <- struct{}{}
+			<-end
+			ended <- struct{}{}
+		})
+	}
+	for range n {
+		<-started
+	}
+	during := Roles()
+	if got := during["waiting"]; got != n {
+		t.Errorf("%d goroutines of the role, want %d", got, n)
+	}
+	all := 0
+	for _, k := range during {
+		all += k
+	}
+	if got := runtime.NumGoroutine(); all < got || during[NoRole] < before[NoRole] { // the runtime's own are in the profile only
+		t.Errorf("roles %v add up to %d, there are %d goroutines", during, all, got)
+	}
+	close(end)
+	for range n {
+		<-ended
+	}
+}
+
+func TestParseRoles(t *testing.T) {
+	tests := []struct {
+		name, text string
+		want       map[string]int
+	}{
+		{"empty", "", map[string]int{}},
+		{"labels", "goroutine profile: total 8\n3 @ 0x1 0x2\n# labels: {\"role\":\"worker\"}\n#\t0x1\tmain.f+0x1\tf.go:1\n\n" +
+			"4 @ 0x3\n#\t0x3\tmain.g\n\n1 @ 0x4\n# labels: {\"other\":\"x\"}\n", map[string]int{"worker": 3, NoRole: 5}},
+		{"two stacks of a role", "1 @ 0x1\n# labels: {\"role\":\"a\"}\n2 @ 0x2\n# labels: {\"role\":\"a\"}\n", map[string]int{"a": 3}},
+		{"labels that cannot be read", "2 @ 0x1\n# labels: {role\n", map[string]int{NoRole: 2}},
+		{"labels of nothing", "# labels: {\"role\":\"a\"}\n", map[string]int{}},
+		{"no number", "x @ 0x1\n", map[string]int{}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := parseRoles(tt.text); !maps.Equal(got, tt.want) {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
+	}
+	var b strings.Builder
+	for i := range 2 * maxRoles {
+		b.WriteString("1 @ 0x1\n# labels: {\"role\":\"" + strconv.Itoa(i) + "\"}\n")
+	}
+	if got := parseRoles(b.String()); len(got) != maxRoles+1 || got[otherRole] != maxRoles {
+		t.Errorf("%d roles, %d beyond the bound", len(got), got[otherRole])
+	}
+}
+
+func BenchmarkRoles(b *testing.B) {
+	for b.Loop() {
+		Roles()
+	}
+}
