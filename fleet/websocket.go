@@ -233,8 +233,8 @@ func (c *conn) writeClose(code int, reason string) error {
 	return c.write(opClose, append(binary.BigEndian.AppendUint16(nil, uint16(code)), reason...))
 }
 
-// write sends one final, masked frame (RFC 6455 §5.3). It is called by the
-// station's goroutine only.
+// write sends one final, masked frame (RFC 6455 §5.3). A frame is one Write of
+// nc, so that those of several goroutines (see Line) do not mix.
 func (c *conn) write(op byte, payload []byte) error {
 	pooled := writeBuffers.Get().(*[]byte)
 	b := append((*pooled)[:0], 0x80|op)
