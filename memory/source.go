@@ -29,6 +29,13 @@ type Collector interface {
 	CollectGarbage(ctx context.Context) error
 }
 
+// CollectedReader is a Source that can read right after a collection, so that
+// HeapUsed holds no garbage, not even that of the reading. Readings by other
+// ways of the same process are joined.
+type CollectedReader interface {
+	ReadCollected(ctx context.Context) (Sample, error)
+}
+
 // Profiler is a Source that has Go profiles ("heap", "goroutine", "allocs",
 // "goroutineleak"), in the format of package runtime/pprof.
 type Profiler interface {
@@ -230,9 +237,34 @@ type sources []Source
 // Read joins the samples. A way that fails fails the reading: a sample whose
 // classes change with the health of an endpoint would look like a leak.
 func (list sources) Read(ctx context.Context) (Sample, error) {
+	return list.read(ctx, Source.Read)
+}
+
+// ReadCollected collects with the first way that can, if there is one.
+func (list sources) ReadCollected(ctx context.Context) (Sample, error) {
+	done := false
+	return list.read(ctx, func(s Source, ctx context.Context) (Sample, error) {
+		if done {
+			return s.Read(ctx)
+		}
+		if c, ok := s.(CollectedReader); ok {
+			done = true
+			return c.ReadCollected(ctx)
+		}
+		if c, ok := s.(Collector); ok {
+			done = true
+			if err := c.CollectGarbage(ctx); err != nil {
+				return Sample{}, err
+			}
+		}
+		return s.Read(ctx)
+	})
+}
+
+func (list sources) read(ctx context.Context, read func(Source, context.Context) (Sample, error)) (Sample, error) {
 	all := newSample()
 	for _, s := range list {
-		o, err := s.Read(ctx)
+		o, err := read(s, ctx)
 		if err != nil {
 			return Sample{}, err
 		}

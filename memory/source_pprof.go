@@ -45,9 +45,17 @@ func (p *Pprof) page(name, query string) *url.URL {
 
 // Read costs the process one heap profile as text, about a millisecond, which
 // stops the world for some tens of microseconds.
-func (p *Pprof) Read(ctx context.Context) (Sample, error) {
+func (p *Pprof) Read(ctx context.Context) (Sample, error) { return p.read(ctx, "debug=1") }
+
+// ReadCollected is Read with a collection before: net/http/pprof takes the
+// numbers right after it, before the answer itself makes garbage.
+func (p *Pprof) ReadCollected(ctx context.Context) (Sample, error) {
+	return p.read(ctx, "gc=1&debug=1")
+}
+
+func (p *Pprof) read(ctx context.Context, query string) (Sample, error) {
 	s := newSample()
-	text, err := p.text(ctx, p.page("heap", "debug=1"))
+	text, err := p.text(ctx, p.page("heap", query))
 	if err != nil {
 		return s, fmt.Errorf("pprof: %w", err)
 	}

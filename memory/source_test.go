@@ -57,6 +57,7 @@ func foreign() error {
 	http.Handle("/metrics", promhttp.HandlerFor(plain, promhttp.HandlerOpts{}))
 	http.Handle("/metrics/full", promhttp.HandlerFor(full, promhttp.HandlerOpts{}))
 	http.HandleFunc("/debug/other/", pprof.Index)
+	http.HandleFunc("/waste", func(http.ResponseWriter, *http.Request) { touch(make([]byte, 2<<20)) })
 	http.HandleFunc("/grow", func(w http.ResponseWriter, r *http.Request) {
 		mb, _ := strconv.Atoi(r.FormValue("mb"))
 		mu.Lock()
@@ -248,6 +249,19 @@ func TestGoProcessProfiles(t *testing.T) {
 		s := open(t, target)
 		if err := s.(Collector).CollectGarbage(t.Context()); err != nil {
 			t.Error(err)
+		}
+		// Two megabytes of garbage between: a reading after a collection has none.
+		before, err := s.(CollectedReader).ReadCollected(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		get(t, "http://"+address+"/waste")
+		after, err := s.(CollectedReader).ReadCollected(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if grown := after.Classes[HeapUsed] - before.Classes[HeapUsed]; grown > 1<<20 {
+			t.Errorf("%d bytes of garbage were read", grown)
 		}
 		for _, name := range []string{"heap", "goroutine"} {
 			var b bytes.Buffer
