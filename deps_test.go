@@ -37,6 +37,7 @@ var mayImport = map[string][]string{
 	"fleet/identity":   {"fleet", "ocpp"},
 	"memory":           {},
 	"leak":             {"memory"},
+	"leak/hunt":        {"leak", "memory"},
 	"internal/ocppgen": {},
 	"e2e":              {},
 }
