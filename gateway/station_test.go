@@ -26,14 +26,14 @@ import (
 
 // station is a charging station made of a socket: it says exactly what a test wants.
 type station struct {
-	t    *testing.T
+	t    testing.TB
 	conn net.Conn
 	r    *bufio.Reader
 	http *http.Response
 }
 
 // dial connects and sends an upgrade request.
-func dial(t *testing.T, address, path string, header ...string) *station {
+func dial(t testing.TB, address, path string, header ...string) *station {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
@@ -160,7 +160,7 @@ type testBus struct{ *bus.Bus }
 func (b testBus) Attach(s ocpp.StationID) (Attachment, error) { return b.Bus.Attach(s) }
 
 // newSite starts everything; handle answers stations' CALLs, nil: there is no csms.
-func newSite(t *testing.T, handle ocpp.CallFunc, change func(*Config)) *site {
+func newSite(t testing.TB, handle ocpp.CallFunc, change func(*Config)) *site {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	if testing.Verbose() {
@@ -203,7 +203,7 @@ func newSite(t *testing.T, handle ocpp.CallFunc, change func(*Config)) *site {
 	return s
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !ok(); runtime.Gosched() {
 		if time.Now().After(deadline) {

@@ -28,7 +28,7 @@ type testCA struct {
 var testSerial int64
 
 // issue makes a certificate; without a parent it signs itself.
-func (parent *testCA) issue(t *testing.T, name string, ca bool, life time.Duration) *testCA {
+func (parent *testCA) issue(t testing.TB, name string, ca bool, life time.Duration) *testCA {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
