@@ -24,6 +24,13 @@ import (
 // whatever address it listens on.
 func adminPort(t *testing.T, f adminFlags) string {
 	t.Helper()
+	url, _ := adminProcess(t, f)
+	return url
+}
+
+// adminProcess is adminPort with the process.
+func adminProcess(t *testing.T, f adminFlags) (string, *process) {
+	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	p := newProcess(&env{ctx: ctx, log: slog.New(slog.DiscardHandler)})
 	l, err := net.Listen("tcp", f.ListenAdmin)
@@ -45,7 +52,7 @@ func adminPort(t *testing.T, f adminFlags) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return "http://127.0.0.1:" + port
+	return "http://127.0.0.1:" + port, p
 }
 
 // The admin port shows metrics, profiles and memory to whoever may see them.

@@ -54,6 +54,9 @@ func (c *allCommand) Run(e *env) error {
 		err = p.startGateway(&c.gatewayFlags)
 	}
 	if err == nil {
+		err = p.startHistory(&c.adminFlags, "all", c.Data)
+	}
+	if err == nil {
 		err = p.startLeakDetector(&c.adminFlags, "all", c.GatewayID)
 	}
 	if err == nil && c.Demo > 0 {

@@ -62,6 +62,9 @@ func (c *authorityCommand) Run(e *env) error {
 		err = p.startAuthority(&c.databaseFlags, &c.authorityFlags)
 	}
 	if err == nil {
+		err = p.startHistory(&c.adminFlags, "authority", c.Data)
+	}
+	if err == nil {
 		err = p.startLeakDetector(&c.adminFlags, "authority", "")
 	}
 	return p.run(err)

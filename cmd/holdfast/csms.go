@@ -54,6 +54,9 @@ func (c *csmsCommand) Run(e *env) error {
 		err = p.startCSMS(&c.databaseFlags, &c.csmsFlags)
 	}
 	if err == nil {
+		err = p.startHistory(&c.adminFlags, "csms", c.Data)
+	}
+	if err == nil {
 		err = p.startLeakDetector(&c.adminFlags, "csms", "")
 	}
 	return p.run(err)

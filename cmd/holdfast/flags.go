@@ -33,6 +33,7 @@ type adminFlags struct {
 	ListenAdmin    string `help:"Address of health, metrics and profiles. On loopback it asks for no token." default:"127.0.0.1:8801"`
 	AdminTokenFile string `help:"File with the token (Authorization: Bearer) that metrics and profiles ask for." type:"path" placeholder:"FILE"`
 	AdminOpen      bool   `help:"Serve metrics and profiles without a token, also on an address that is not loopback: its network is closed."`
+	MemoryHistory  string `help:"File that keeps a week of this process's memory over restarts, 300 KB. Default: DATA/memory-ROLE.history where there is --data; none in a gateway." type:"path" placeholder:"FILE"`
 	MemoryTarget   int64  `help:"Memory in bytes at which an autoscaler holds a pod, for the forecast of a leak. Default: 80 % of the memory limit." default:"0"`
 }
 

@@ -35,6 +35,9 @@ func (c *gatewayCommand) Run(e *env) error {
 		err = p.startGateway(&c.gatewayFlags)
 	}
 	if err == nil {
+		err = p.startHistory(&c.adminFlags, "gateway", "")
+	}
+	if err == nil {
 		err = p.startLeakDetector(&c.adminFlags, "gateway", c.GatewayID)
 	}
 	return p.run(err)

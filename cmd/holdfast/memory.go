@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"path/filepath"
 	"time"
 
 	"holdfast/gateway"
@@ -27,6 +29,44 @@ func stationsOf(gw *gateway.Gateway) memory.Stations {
 			}
 			return list
 		},
+	}
+}
+
+// startHistory keeps the memory of the last week. A file that cannot be had does
+// not keep the process from starting: its history then ends with it.
+func (p *process) startHistory(f *adminFlags, role, data string) error {
+	path := f.MemoryHistory
+	if path == "" && data != "" {
+		path = filepath.Join(data, "memory-"+role+".history")
+	}
+	cfg := memory.HistoryConfig{Account: p.admin.account, Path: path, Logger: p.log}
+	h, err := memory.OpenHistory(cfg)
+	if err != nil {
+		p.log.Warn("the memory history ends with this process (choose another file with --memory-history)", "err", err)
+		cfg.Path = ""
+		if h, err = memory.OpenHistory(cfg); err != nil {
+			return err
+		}
+	}
+	p.admin.serve("GET /debug/memory/history", historyHandler(h))
+	p.services.closing("memory history's file", h.Close)
+	p.services.start("memory history", h.Run, nil)
+	return nil
+}
+
+// historyHandler answers with what there is, or of the last=1h.
+func historyHandler(h *memory.History) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var since time.Time
+		if last := r.URL.Query().Get("last"); last != "" {
+			d, err := time.ParseDuration(last)
+			if err != nil || d <= 0 {
+				writeJSON(w, http.StatusBadRequest, map[string]any{"error": "last is a duration such as 15m or 24h"})
+				return
+			}
+			since = time.Now().Add(-d)
+		}
+		writeJSON(w, http.StatusOK, h.Past(since))
 	}
 }
 
