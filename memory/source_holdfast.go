@@ -34,6 +34,9 @@ func (h *Holdfast) Read(ctx context.Context) (Sample, error) {
 	return r.Sample(), nil
 }
 
+// detailUnexplained is the name of Cgroup.Unexplained in Sample.Detail.
+const detailUnexplained = "working_set_unexplained"
+
 // Sample is the report in the shape that foreign processes are read in.
 func (r *Report) Sample() Sample {
 	s := newSample()
@@ -59,6 +62,7 @@ func (r *Report) Sample() Sample {
 	}
 	if r.Cgroup != nil {
 		s.WorkingSet, s.Limit = r.Cgroup.WorkingSet, r.Cgroup.Limit
+		s.Detail[detailUnexplained] = r.Cgroup.Unexplained
 	}
 	return s
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -114,6 +115,16 @@ func (a *admin) handler() http.Handler {
 			return
 		}
 		writeJSON(w, http.StatusOK, report)
+	})
+	mux.HandleFunc("GET /debug/memory.svg", func(w http.ResponseWriter, r *http.Request) {
+		report, err := a.account.Read()
+		if err != nil {
+			writeJSON(w, http.StatusInternalServerError, map[string]any{"error": err.Error()})
+			return
+		}
+		w.Header().Set("Content-Type", "image/svg+xml")
+		w.Header().Set("Cache-Control", "no-store")
+		memory.Picture(w, fmt.Sprintf("holdfast, process %d", os.Getpid()), report.Sample()) // an error is the reader's leaving
 	})
 	mux.HandleFunc("GET /debug/leak", func(w http.ResponseWriter, r *http.Request) {
 		a.mu.Lock()

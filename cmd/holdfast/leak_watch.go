@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -23,6 +25,7 @@ type leakWatch struct {
 	Pprof     string        `help:"net/http/pprof of a Go process, such as http://127.0.0.1:6060/debug/pprof/." placeholder:"URL"`
 	Inspector string        `help:"Inspector of a Node.js process, such as http://127.0.0.1:9229." placeholder:"URL"`
 	Interval  time.Duration `help:"Time between two readings." default:"2s"`
+	Picture   string        `help:"SVG file with what lives under the resident set: written anew with every reading." type:"path" placeholder:"FILE"`
 	For       time.Duration `help:"End after this time. Default: when interrupted." default:"0"`
 }
 
@@ -62,8 +65,10 @@ func (c *leakWatch) Run(e *env) error {
 		case ctx.Err() != nil:
 			return nil
 		case err == nil:
-			err = w.show(s)
-			if err != nil {
+			if err := w.show(s); err != nil {
+				return err
+			}
+			if err := c.draw(watched(t), s); err != nil {
 				return err
 			}
 		case w.first.Time.IsZero():
@@ -77,6 +82,18 @@ func (c *leakWatch) Run(e *env) error {
 			return nil
 		}
 	}
+}
+
+// draw writes the picture of a sample.
+func (c *leakWatch) draw(title string, s memory.Sample) error {
+	if c.Picture == "" {
+		return nil
+	}
+	var b bytes.Buffer
+	if err := memory.Picture(&b, title, s); err != nil {
+		return err
+	}
+	return os.WriteFile(c.Picture, b.Bytes(), 0o644)
 }
 
 // watched names the target for people.

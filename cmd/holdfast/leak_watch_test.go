@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -93,6 +95,33 @@ func TestLeakWatchTable(t *testing.T) {
 	}
 	if up := "\x1b[" + strconv.Itoa(strings.Count(last, "\n")) + "A\x1b[J"; !strings.Contains(out.String(), up) {
 		t.Errorf("the table is not drawn over the last one: no %q", up)
+	}
+}
+
+// The picture is served and written.
+func TestMemoryPicture(t *testing.T) {
+	url := adminPort(t, adminFlags{ListenAdmin: "127.0.0.1:0"})
+	answer, err := http.Get(url + "/debug/memory.svg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	served, err := io.ReadAll(answer.Body)
+	if err != nil || answer.Header.Get("Content-Type") != "image/svg+xml" {
+		t.Errorf("%s, %v", answer.Header, err)
+	}
+	file := filepath.Join(t.TempDir(), "memory.svg")
+	if code := run(t.Context(), []string{"leak", "watch", "--admin", url, "--for", "300ms", "--picture", file}, io.Discard, io.Discard); code != exitDone {
+		t.Fatalf("exit status %d", code)
+	}
+	written, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{string(served), string(written)} {
+		if !strings.HasPrefix(text, "<svg ") || !strings.Contains(text, "resident set (RSS)") {
+			t.Errorf("no picture: %.200s", text)
+		}
 	}
 }
 
