@@ -35,6 +35,8 @@ var mayImport = map[string][]string{
 	"api":              {"ocpp", "csms", "store"},
 	"fleet":            {"ocpp"},
 	"fleet/identity":   {"fleet", "ocpp"},
+	"fleet/scenario":   {"fleet", "ocpp"},
+	"fleet/report":     {"fleet", "fleet/scenario"},
 	"memory":           {},
 	"leak":             {"memory"},
 	"leak/hunt":        {"leak", "memory"},

@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// DefaultIDTag is what drivers show where Behaviour.IDTags is empty.
+const DefaultIDTag = "FLEET"
+
 // Behaviour is what stations and the people who charge at them do. Durations are
 // in the stations' time, which runs TimeFactor times as fast as the real one;
 // heartbeats, pings, timeouts, re-sending and back-off keep real time.
@@ -71,7 +74,7 @@ func (b Behaviour) withDefaults() Behaviour {
 		b.Curve = defaultCurve
 	}
 	if len(b.IDTags) == 0 {
-		b.IDTags = []string{"FLEET"}
+		b.IDTags = []string{DefaultIDTag}
 	}
 	return b
 }

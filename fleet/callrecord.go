@@ -67,7 +67,7 @@ func (s *station) recordCall(m *message, err error) {
 // recordConnect tells Config.OnConnect what became of an attempt.
 func (s *station) recordConnect(due, began time.Duration, err error) {
 	record := s.f.cfg.OnConnect
-	if record == nil {
+	if record == nil || err != nil && s.f.stopping() {
 		return
 	}
 	r := ConnectRecord{Station: s.id.ID, Profile: s.id.Profile, Due: min(due, began), Began: began, Done: s.f.elapsed()}

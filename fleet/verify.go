@@ -85,24 +85,33 @@ func (r *Report) add(kind ProblemKind, t *Transaction, format string, args ...an
 // may be there, once. Meter values that the ledger does not know are ignored
 // unless they repeat a known one.
 func Verify(l *Ledger, fetch func(ocpp.StationID) ([]RecordedTransaction, error)) (Report, error) {
-	r := Report{Counts: make(map[ProblemKind]int), Overflow: l.Overflow()}
+	return VerifyAll([]*Ledger{l}, fetch)
+}
+
+// VerifyAll is Verify for several fleets against one server. No station is in two
+// of the ledgers.
+func VerifyAll(ledgers []*Ledger, fetch func(ocpp.StationID) ([]RecordedTransaction, error)) (Report, error) {
+	r := Report{Counts: make(map[ProblemKind]int)}
 	byStation := make(map[ocpp.StationID][]*Transaction)
 	var order []ocpp.StationID
 	given := make(map[string]*Transaction) // 1.6 ids, which one server gives once
-	for t := range l.Transactions() {
-		if byStation[t.Station] == nil {
-			order = append(order, t.Station)
-		}
-		byStation[t.Station] = append(byStation[t.Station], &t)
-		r.Transactions++
-		if !t.Started || !t.Stopped {
-			r.Unacknowledged++
-		}
-		if t.Version == ocpp.V16 && t.ID != "" {
-			if other := given[t.ID]; other != nil {
-				r.add(Doubled, &t, "the server gave this id to station %s, too", other.Station)
+	for _, l := range ledgers {
+		r.Overflow += l.Overflow()
+		for t := range l.Transactions() {
+			if byStation[t.Station] == nil {
+				order = append(order, t.Station)
 			}
-			given[t.ID] = &t
+			byStation[t.Station] = append(byStation[t.Station], &t)
+			r.Transactions++
+			if !t.Started || !t.Stopped {
+				r.Unacknowledged++
+			}
+			if t.Version == ocpp.V16 && t.ID != "" {
+				if other := given[t.ID]; other != nil {
+					r.add(Doubled, &t, "the server gave this id to station %s, too", other.Station)
+				}
+				given[t.ID] = &t
+			}
 		}
 	}
 	r.Stations = len(order)

@@ -29,6 +29,7 @@ type site struct {
 	t    *testing.T
 	data string
 	url  string
+	tls  string
 	mtls string
 }
 
@@ -48,7 +49,7 @@ func startSite(t *testing.T) *site {
 	for _, l := range listeners { // free, and all different
 		l.Close()
 	}
-	s.url, s.mtls = "http://"+addresses[0], addresses[3]
+	s.url, s.tls, s.mtls = "http://"+addresses[0], addresses[2], addresses[3]
 	args := []string{"all", "--data", s.data, "--listen-api", addresses[0], "--listen-admin", addresses[1], "--listen-tls", addresses[2], "--listen-mtls", addresses[3]}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan int, 1)

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	fleetreport "holdfast/fleet/report"
+)
+
+// shortScenario goes through everything that a phase can hold in a few seconds.
+const shortScenario = `name: short
+stations: 12
+profiles: [2, 3]
+speed: 600
+behaviour: {session_gap: 1m, session_length: 5m, back_off: {minimum: 100ms, random: never}}
+cohorts:
+  - {name: old, share: 30%, quirks: [no_sni, doubled_start], tls: {max: "1.2"}}
+  - {name: rsa, share: 10%, tls: {key: rsa, resume: true}}
+phases:
+  - {name: arrive, for: 1s, connect: [{arrival: poisson}]}
+  - name: trouble
+    for: 2s
+    storm: [{fault: reset}]
+    churn: [{rate: 10/s, faults: {wrong_password: 1, no_certificate: 1, unknown_action: 1}}]
+    commands: [{rate: 10/s, action: TriggerMessage, payload: {requestedMessage: Heartbeat}}]
+    duplicates: [{who: old, share: 50%}]
+  - {name: after, for: 2s}
+assert: [lost == 0, doubled == 0, altered == 0, unknown == 0, "connected >= 50%", "connects > 12", "commands > 0"]
+`
+
+// A scenario against a whole Holdfast: the verdicts, the reports in every form, and
+// the exit status that a pipeline sees.
+func TestFleetRun(t *testing.T) {
+	s := startSite(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "short.yaml")
+	if err := os.WriteFile(file, []byte(shortScenario), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	name := func(ending string) string { return filepath.Join(dir, "report"+ending) }
+	args := []string{"fleet", "run", "--scenario", file, "--ca", filepath.Join(s.data, "ca.crt"), "--targets",
+		"2=wss://" + s.tls + "/ocpp;3=wss://" + s.mtls + "/ocpp"}
+	text, _ := s.run(exitDone, append(args, "--report", name(".html"), "--report", name(".json"), "--report", name(".xml"), "--fail-on", "p99>20s,lost>0,refused>0")...)
+	contains(t, text, "nothing missing, doubled or altered", "pass  not p99>20s", "pass  commands > 0")
+	var res fleetreport.Result
+	readJSON(t, name(".json"), &res)
+	if res.Stations != 12 || !res.Compared || res.Transactions == 0 || len(res.Problems) > 0 || res.Counts.Probes == 0 || res.Counts.Admitted > 0 ||
+		res.Counts.Commands == 0 || res.Calls.Count == 0 || len(res.Samples) < 4 || len(res.Targets) != 2 {
+		t.Errorf("%+v", res)
+	}
+	var junit struct {
+		Suites []struct {
+			Tests    int `xml:"tests,attr"`
+			Failures int `xml:"failures,attr"`
+		} `xml:"testsuite"`
+	}
+	data, err := os.ReadFile(name(".xml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := xml.Unmarshal(data, &junit); err != nil || len(junit.Suites) != 1 || junit.Suites[0].Tests != len(res.Verdicts)+1 || junit.Suites[0].Failures != 0 {
+		t.Errorf("%v %+v", err, junit)
+	}
+	page, err := os.ReadFile(name(".html"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	contains(t, string(page), "<svg", "short: ", "passed", "trouble")
+	if strings.Contains(string(page), "<script") || strings.Contains(string(page), "src=") {
+		t.Error("the page needs something beside itself")
+	}
+
+	// What must not be and is.
+	out, _ := s.run(exitFailed, append(args, "--for", "2s", "--fail-on", "connects>0", "--json")...)
+	if err := json.Unmarshal([]byte(out), &res); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(res.Verdicts, func(v fleetreport.Verdict) bool { return v.Text == "not connects>0" && v.Failed() }) {
+		t.Errorf("%+v", res.Verdicts)
+	}
+}
+
+func readJSON(t *testing.T, file string, v any) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Wrong usage is told before a server is asked.
+func TestFleetUsage(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--scenario", "no-such"}, "neither a file nor one of"},
+		{[]string{"--profiles", "4"}, "1, 2 or 3"},
+		{[]string{"--versions", "1.5"}, "1.6, 2.0.1 or 2.1"},
+		{[]string{"--ca-cert", "x"}, "belong together"},
+		{[]string{"--identities", "x", "--password", "y"}, "the folder has"},
+		{[]string{"--shard", "3/2"}, "want I/N"},
+		{[]string{"--shard", "1/2x"}, "want I/N"},
+		{[]string{"--report", "x.pdf"}, ".html, .json or .xml"},
+		{[]string{"--fail-on", "p99>50"}, "needs a unit"},
+		{[]string{"--rate", "5", "--ramp", "3s"}, "not together"},
+		{[]string{"--password", "secret", "--target", "http://127.0.0.1/", "--profiles", "1"}, "want ws://"},
+		{[]string{"--password", "secret", "--target", "ws://127.0.0.1/", "--profiles", "1,2"}, "no endpoint for security profile 2"},
+		{[]string{"--password", "secret", "--profiles", "3"}, "--ca-cert"},
+	} {
+		s := &site{t: t, url: "http://127.0.0.1:1", data: t.TempDir()}
+		_, text := s.run(exitUsage, append([]string{"fleet", "run"}, tt.args...)...)
+		contains(t, text, tt.want)
+	}
+}
+
+func TestFleetScenarios(t *testing.T) {
+	local := func(code int, args ...string) string {
+		t.Helper()
+		var out strings.Builder
+		if got := run(t.Context(), args, &out, &out); got != code {
+			t.Errorf("%v: exit status %d, want %d: %s", args, got, code, &out)
+		}
+		return out.String()
+	}
+	list := local(exitDone, "fleet", "scenarios")
+	contains(t, list, "storm", "leak-hunt", "workday")
+	text := local(exitDone, "fleet", "scenarios", "storm")
+	file := filepath.Join(t.TempDir(), "mine.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	contains(t, local(exitDone, "fleet", "check", file, "steady"), "good. 1000 stations", "reset:1000", "steady: good")
+	if err := os.WriteFile(file, []byte(strings.Replace(text, "fault: reset", "fault: rest", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	contains(t, local(exitFailed, "fleet", "check", file), "mine.yaml:16:", `unknown fault "rest"`)
+	contains(t, local(exitDone, "fleet", "check", "--figures"), "connect_p99", "lost")
+	contains(t, local(exitDone, "fleet", "quirks"), "never_pongs", "oversized")
+	local(exitUsage, "fleet", "check")
+	local(exitUsage, "fleet", "scenarios", "no-such")
+}

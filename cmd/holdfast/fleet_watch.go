@@ -1,0 +1,206 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	fleetreport "holdfast/fleet/report"
+	"holdfast/fleet/scenario"
+)
+
+// fleetWatch follows a run to its end.
+type fleetWatch struct {
+	command  *fleetRun
+	env      *env
+	scenario *scenario.Scenario
+	run      *scenario.Run
+	recorder *fleetreport.Recorder
+	operator *fleetOperator // nil: no API
+	length   time.Duration  // of the plan
+
+	started time.Time
+	drawn   int // lines on the terminal that the next ones replace
+	lines   int // seconds since the last line of what is no terminal
+}
+
+// Times of a run.
+const (
+	fleetSettleTime = 2 * time.Minute // for the queues to drain at the end
+	lineEvery       = 5               // seconds between two lines where there is no terminal
+)
+
+// whole runs the scenario, lets the stations settle, and compares the record.
+func (w *fleetWatch) whole() (fleetreport.Result, error) {
+	ctx := w.env.ctx
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	plan, endPlan := context.WithCancel(ctx)
+	defer endPlan()
+	planDone, ended := make(chan struct{}), make(chan struct{})
+	var wg sync.WaitGroup
+	var failed error
+	wg.Go(func() {
+		defer close(ended)
+		failed = w.run.Run(running, plan, planDone)
+	})
+	defer wg.Wait()
+	defer stop()
+	w.started = time.Now()
+	res := fleetreport.Result{Scenario: w.scenario.Name, About: w.scenario.About, Seed: w.command.Seed, Shard: w.command.Shard, Started: w.started}
+
+	until, over := plan, planDone
+	if w.command.Scenario == "" { // a plain run goes on when everybody is there
+		over = nil
+		if w.length = w.command.For; w.length > 0 {
+			var cancel context.CancelFunc
+			until, cancel = context.WithTimeout(plan, w.length)
+			defer cancel()
+		}
+	}
+	w.follow(until.Done(), over, ended, w.run.Phase)
+	endPlan()
+	select {
+	case <-planDone: // so that nothing is done to stations that settle
+	case <-ended:
+		wg.Wait()
+		return res, errors.Join(failed, ctx.Err())
+	}
+	stats := w.run.Stats()
+	res.Wanted = w.run.Wanted()
+	atEnd := 0
+	for _, n := range stats.Connected {
+		atEnd += n
+	}
+	if w.command.Scenario != "" || w.command.Settle {
+		w.settle(running, ended, &res)
+	}
+	res = w.recorder.Result(res, w.run.Stats())
+	res.Connected, res.Counts, res.Seconds = atEnd, w.run.Counts(), time.Since(w.started).Seconds()
+	ledgers := w.run.Ledgers()
+	for _, l := range ledgers {
+		for range l.Transactions() {
+			res.Transactions++
+		}
+	}
+	stop()
+	wg.Wait()
+	w.clear()
+	if failed != nil {
+		return res, failed
+	}
+	if w.operator != nil && (w.command.Scenario != "" || w.command.Settle) {
+		// Ended by a signal: the verdict is still wanted.
+		r, err := w.operator.verify(context.WithoutCancel(ctx), ledgers)
+		if err != nil {
+			return res, err
+		}
+		res.Compare(r)
+	}
+	return res, nil
+}
+
+// settle lets transactions end and queues drain.
+func (w *fleetWatch) settle(ctx context.Context, ended <-chan struct{}, res *fleetreport.Result) {
+	ctx, cancel := context.WithTimeout(ctx, fleetSettleTime)
+	defer cancel()
+	done := make(chan struct{})
+	var err error
+	go func() {
+		defer close(done)
+		err = w.run.Settle(ctx)
+	}()
+	w.follow(done, nil, ended, func() string { return "settle" })
+	cancel()
+	<-done
+	if err != nil {
+		res.Notes = append(res.Notes, fmt.Sprintf("the stations' queues did not drain: %s", err))
+	}
+}
+
+// follow samples and shows the run once a second until one of the channels closes.
+func (w *fleetWatch) follow(a <-chan struct{}, b, c <-chan struct{}, phase func() string) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		end := false
+		select {
+		case <-a:
+			end = true
+		case <-b:
+			end = true
+		case <-c:
+			end = true
+		case <-tick.C:
+		}
+		w.sample(phase())
+		if end {
+			return
+		}
+	}
+}
+
+func (w *fleetWatch) sample(phase string) {
+	at, stats, wanted := time.Since(w.started), w.run.Stats(), w.run.Wanted()
+	w.recorder.Sample(at, phase, wanted, stats)
+	if w.env.json {
+		return
+	}
+	live := fleetreport.Live{Scenario: w.scenario.Name, Phase: phase, At: at, Length: w.length, Wanted: wanted, Stats: stats,
+		Last: w.recorder.Last(), Calls: w.recorder.Calls(), Connects: w.recorder.Connects()}
+	if !terminal(w.env.stdout) {
+		if w.lines++; w.lines >= lineEvery {
+			w.lines = 0
+			fmt.Fprintln(w.env.stdout, live.Line())
+		}
+		return
+	}
+	w.clear()
+	lines := live.Lines()
+	w.drawn = len(lines)
+	fmt.Fprintln(w.env.stdout, strings.Join(lines, "\n"))
+}
+
+// clear removes the live view from the terminal.
+func (w *fleetWatch) clear() {
+	if w.drawn > 0 {
+		fmt.Fprintf(w.env.stdout, "\x1b[%dA\x1b[J", w.drawn)
+		w.drawn = 0
+	}
+}
+
+// writers are the forms of a report, by the ending of its file.
+var writers = map[string]func(*fleetreport.Result, io.Writer) error{
+	".html": (*fleetreport.Result).WriteHTML,
+	".json": (*fleetreport.Result).WriteJSON,
+	".xml":  (*fleetreport.Result).WriteJUnit,
+}
+
+// finish writes the reports, prints the result, and fails if a verdict is bad.
+func (c *fleetRun) finish(e *env, res *fleetreport.Result) error {
+	for _, file := range c.Report {
+		var b bytes.Buffer
+		if err := writers[filepath.Ext(file)](res, &b); err != nil {
+			return fmt.Errorf("report %s: %w", file, err)
+		}
+		if err := os.WriteFile(file, b.Bytes(), 0o644); err != nil {
+			return fmt.Errorf("report: %w", err)
+		}
+	}
+	err := e.print(res, func(w io.Writer) {
+		for _, line := range res.Lines() {
+			fmt.Fprintln(w, plain(line))
+		}
+	})
+	if err == nil && res.Failed() {
+		return errSilent
+	}
+	return err
+}

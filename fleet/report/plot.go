@@ -1,0 +1,120 @@
+package report
+
+import (
+	"fmt"
+	"html"
+	"html/template"
+	"math"
+	"slices"
+	"strings"
+)
+
+// plot is one picture: lines over time.
+type plot struct {
+	title, unit string
+	lines       []line
+}
+
+type line struct {
+	name string
+	y    []float64
+}
+
+// mark is the beginning of a phase.
+type mark struct {
+	at   float64
+	name string
+}
+
+// Measures of a plot, in pixels of its own.
+const (
+	plotWidth, plotHeight = 860.0, 240.0
+	left, right           = 56.0, 12.0
+	top, bottom           = 40.0, 26.0
+)
+
+// colors are told apart by most people who are colour-blind, on white and on black.
+var colors = []string{"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f"}
+
+// svg draws the plot. x are the times in seconds.
+func (p plot) svg(x []float64, marks []mark) template.HTML {
+	var b strings.Builder
+	fmt.Fprintf(&b, `<svg viewBox="0 0 %.0f %.0f" role="img" aria-label="%s"><text x="%.0f" y="14" class="t">%s</text>`,
+		plotWidth, plotHeight, html.EscapeString(p.title), left, html.EscapeString(p.title))
+	if p.unit != "" {
+		fmt.Fprintf(&b, `<text x="%.0f" y="14" class="u" text-anchor="end">%s</text>`, plotWidth-right, html.EscapeString(p.unit))
+	}
+	end, highest := 1.0, 0.0
+	if len(x) > 0 {
+		end = math.Max(1, x[len(x)-1])
+	}
+	for _, l := range p.lines {
+		highest = math.Max(highest, slices.Max(append(l.y[:len(l.y):len(l.y)], 0)))
+	}
+	step := niceStep(highest / 4)
+	ceiling := math.Max(step, math.Ceil(highest/step)*step)
+	atX := func(v float64) float64 { return left + v/end*(plotWidth-left-right) }
+	atY := func(v float64) float64 { return plotHeight - bottom - v/ceiling*(plotHeight-top-bottom) }
+	for v := 0.0; v <= ceiling*1.001; v += step {
+		fmt.Fprintf(&b, `<line class="g" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f"/><text class="a" x="%.1f" y="%.1f" text-anchor="end">%s</text>`,
+			left, plotWidth-right, atY(v), atY(v), left-6, atY(v)+4, number(v))
+	}
+	tick := niceStep(end / 8)
+	for v := 0.0; v <= end*1.001; v += tick {
+		fmt.Fprintf(&b, `<text class="a" x="%.1f" y="%.1f" text-anchor="middle">%s s</text>`, atX(v), plotHeight-8, number(v))
+	}
+	lastLabel := -math.MaxFloat64
+	for _, m := range marks {
+		fmt.Fprintf(&b, `<line class="m" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f"/>`, atX(m.at), atX(m.at), top-8, plotHeight-bottom)
+		if atX(m.at)-lastLabel > 60 {
+			fmt.Fprintf(&b, `<text class="p" x="%.1f" y="%.1f">%s</text>`, atX(m.at)+3, top, html.EscapeString(m.name))
+			lastLabel = atX(m.at)
+		}
+	}
+	for i, l := range p.lines {
+		color := colors[i%len(colors)]
+		dash := ""
+		if i >= len(colors) {
+			dash = ` stroke-dasharray="4 3"`
+		}
+		fmt.Fprintf(&b, `<polyline fill="none" stroke="%s" stroke-width="1.6"%s points="`, color, dash)
+		for k, v := range l.y {
+			fmt.Fprintf(&b, "%.1f,%.1f ", atX(x[k]), atY(v))
+		}
+		b.WriteString(`"/>`)
+	}
+	at := left
+	for i, l := range p.lines {
+		fmt.Fprintf(&b, `<rect x="%.1f" y="20" width="10" height="3" fill="%s"/><text class="l" x="%.1f" y="26">%s</text>`, at, colors[i%len(colors)], at+14, html.EscapeString(l.name))
+		at += 28 + 6.6*float64(len(l.name))
+	}
+	if len(p.lines) == 0 {
+		fmt.Fprintf(&b, `<text class="l" x="%.1f" y="%.1f">none</text>`, left+8, plotHeight/2)
+	}
+	b.WriteString("</svg>")
+	return template.HTML(b.String()) // every text in it was escaped
+}
+
+// niceStep is 1, 2 or 5 times a power of ten, at least v.
+func niceStep(v float64) float64 {
+	if v <= 0 {
+		return 1
+	}
+	power := math.Pow(10, math.Floor(math.Log10(v)))
+	for _, k := range []float64{1, 2, 5, 10} {
+		if k*power >= v*0.9999 {
+			return k * power
+		}
+	}
+	return 10 * power
+}
+
+func number(v float64) string {
+	switch {
+	case v >= 1e6:
+		return fmt.Sprintf("%gM", v/1e6)
+	case v >= 1e4:
+		return fmt.Sprintf("%gk", v/1e3)
+	}
+	return fmt.Sprintf("%.4g", v)
+}
