@@ -70,8 +70,8 @@ var install = sync.OnceValue(func() error {
 	return cmd.Run()
 })
 
-// connect starts a station and waits until it is connected or refused.
-func connect(t *testing.T, s setup) *rpcStation {
+// needNPM installs the package that the tests need.
+func needNPM(t *testing.T) {
 	t.Helper()
 	if _, err := exec.LookPath("npm"); err != nil {
 		if os.Getenv("CI") != "" {
@@ -82,6 +82,12 @@ func connect(t *testing.T, s setup) *rpcStation {
 	if err := install(); err != nil {
 		t.Fatalf("npm ci: %v", err)
 	}
+}
+
+// connect starts a station and waits until it is connected or refused.
+func connect(t *testing.T, s setup) *rpcStation {
+	t.Helper()
+	needNPM(t)
 	st := &rpcStation{t: t, waiting: make(map[int]chan reply), finished: make(chan struct{})}
 	cmd := exec.Command("node", "client.mjs")
 	cmd.Stderr = os.Stderr
