@@ -477,6 +477,13 @@ func BenchmarkRead(b *testing.B) {
 			readSockets(16384, nil, nil)
 		}
 	})
+	b.Run("cgroup", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := readCgroup(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	b.Run("runtime", func(b *testing.B) {
 		for b.Loop() {
 			readRuntime()

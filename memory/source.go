@@ -191,6 +191,7 @@ type Target struct {
 	Pprof     string // URL of a Go program's net/http/pprof, …/debug/pprof/
 	Inspector string // URL of a Node.js inspector: http://127.0.0.1:9229, or the ws:// URL that Node.js prints
 	Holdfast  string // URL of the admin port of a Holdfast process
+	Token     string // bearer token for Metrics, Pprof and Holdfast; empty: none is sent
 }
 
 // Open checks the target and returns its source. Nothing is contacted before
@@ -208,10 +209,28 @@ func (t Target) Open() (Source, error) {
 		url  string
 		open func(string) (Source, error)
 	}{
-		{t.Holdfast, func(u string) (Source, error) { return OpenHoldfast(u) }},
+		{t.Holdfast, func(u string) (Source, error) {
+			h, err := OpenHoldfast(u)
+			if err == nil {
+				h.token = t.Token
+			}
+			return h, err
+		}},
 		{t.Inspector, func(u string) (Source, error) { return OpenInspector(u) }},
-		{t.Metrics, func(u string) (Source, error) { return OpenMetrics(u) }},
-		{t.Pprof, func(u string) (Source, error) { return OpenPprof(u) }},
+		{t.Metrics, func(u string) (Source, error) {
+			m, err := OpenMetrics(u)
+			if err == nil {
+				m.token = t.Token
+			}
+			return m, err
+		}},
+		{t.Pprof, func(u string) (Source, error) {
+			p, err := OpenPprof(u)
+			if err == nil {
+				p.token = t.Token
+			}
+			return p, err
+		}},
 	} {
 		if way.url == "" {
 			continue

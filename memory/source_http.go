@@ -23,6 +23,7 @@ const (
 // endpoint is an HTTP server that is asked for numbers.
 type endpoint struct {
 	base   *url.URL
+	token  string // sent as a bearer token unless empty
 	client *http.Client
 }
 
@@ -54,12 +55,18 @@ func (e endpoint) get(ctx context.Context, u *url.URL, w io.Writer, limit int64)
 	if err != nil {
 		return 0, err
 	}
+	if e.token != "" {
+		req.Header.Set("Authorization", "Bearer "+e.token)
+	}
 	// The error of Do names method and URL.
 	resp, err := e.client.Do(req)
 	if err != nil {
 		return 0, err
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusUnauthorized {
+		return 0, fmt.Errorf("GET %s: %s: it asks for a token", u.Redacted(), resp.Status)
+	}
 	if resp.StatusCode != http.StatusOK {
 		return 0, fmt.Errorf("GET %s: %s", u.Redacted(), resp.Status)
 	}

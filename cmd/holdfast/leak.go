@@ -26,6 +26,7 @@ type leakCommands struct {
 // leakStatus shows verdicts of the record, or the states of one process.
 type leakStatus struct {
 	clientFlags
+	adminTokenFlag
 	Admin string `help:"Ask this process's admin port instead: the state of each class, such as http://127.0.0.1:8801." placeholder:"URL"`
 	Ended bool   `help:"Show verdicts that ended, too."`
 	Limit int    `help:"Verdicts at most." default:"100"`
@@ -69,10 +70,14 @@ func (c *leakStatus) Run(e *env) error {
 
 func (c *leakStatus) process(e *env) error {
 	var s leak.Status
-	if err := getJSON(e.ctx, c.Admin+"/debug/leak", &s); err != nil {
+	token, err := c.adminToken()
+	if err != nil {
 		return err
 	}
-	err := e.print(s, func(w io.Writer) {
+	if err := getJSON(e.ctx, c.Admin+"/debug/leak", token, &s); err != nil {
+		return err
+	}
+	err = e.print(s, func(w io.Writer) {
 		fmt.Fprintf(w, "%s  %s  %.1f h old\n", s.Process, s.State, s.Age)
 		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(tw, "CLASS\tSTATE\tNOW\tPER CONNECTION\tVERDICT")
@@ -95,20 +100,40 @@ func (c *leakStatus) process(e *env) error {
 // maxStatus is the largest answer of an admin port that is read, in bytes.
 const maxStatus = 4 << 20
 
-// getJSON asks an admin port.
-func getJSON(ctx context.Context, target string, out any) error {
+// adminTokenFlag is of commands that ask an admin port.
+type adminTokenFlag struct {
+	AdminTokenFile string `help:"File with the token that the admin port asks for." type:"path" placeholder:"FILE"`
+}
+
+// adminToken is empty if there is no file.
+func (f *adminTokenFlag) adminToken() (string, error) {
+	if f.AdminTokenFile == "" {
+		return "", nil
+	}
+	return readToken(f.AdminTokenFile)
+}
+
+// getJSON asks an admin port, with a token unless that is empty.
+func getJSON(ctx context.Context, target, token string, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
 		return &usageError{fmt.Sprintf("%s: %v", target, err)}
 	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
 	answer, err := http.DefaultClient.Do(r)
 	if err != nil {
 		return fmt.Errorf("no answer from %s: %w (is that the admin port of a process of Holdfast?)", target, err)
 	}
 	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
+	switch answer.StatusCode {
+	case http.StatusOK:
+	case http.StatusUnauthorized:
+		return fmt.Errorf("%s answers %s (give its token with --admin-token-file)", target, answer.Status)
+	default:
 		return fmt.Errorf("%s answers %s", target, answer.Status)
 	}
 	if err := json.NewDecoder(io.LimitReader(answer.Body, maxStatus)).Decode(out); err != nil {

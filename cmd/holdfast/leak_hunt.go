@@ -27,6 +27,7 @@ import (
 // leakHunt runs the fleet against a server in alternating blocks and measures
 // what each kind of event leaves in its memory.
 type leakHunt struct {
+	adminTokenFlag
 	Target []string `help:"Endpoint, [PROFILE=]URL: 1=ws://…, 2=wss://…, 3=wss://…; the identity is appended. One for each security profile. Without PROFILE a wss:// endpoint is tried with and without a certificate." required:"" sep:"none" placeholder:"URL"`
 
 	Pid       int    `help:"The server's process, if it runs on this machine." placeholder:"N"`
@@ -72,6 +73,10 @@ func (c *leakHunt) Run(e *env) error {
 		return &usageError{"what shall be measured? Give --pid, --metrics, --pprof, --inspector or --admin"}
 	}
 	if err := c.check(); err != nil {
+		return err
+	}
+	var err error
+	if target.Token, err = c.adminToken(); err != nil {
 		return err
 	}
 	source, err := target.Open()

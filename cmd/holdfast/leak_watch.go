@@ -19,6 +19,7 @@ import (
 
 // leakWatch shows the memory of a process while it runs.
 type leakWatch struct {
+	adminTokenFlag
 	Admin     string        `help:"Admin port of a process of Holdfast. Default, if no other way to a process is given: http://127.0.0.1:8801." placeholder:"URL"`
 	PID       int           `name:"pid" help:"A process of this machine, in any language." placeholder:"N"`
 	Metrics   string        `help:"Prometheus metrics of a Go or Node.js process." placeholder:"URL"`
@@ -42,6 +43,10 @@ func (c *leakWatch) Run(e *env) error {
 	if t == (memory.Target{}) {
 		t.Holdfast = "http://127.0.0.1:8801"
 	}
+	var err error
+	if t.Token, err = c.adminToken(); err != nil {
+		return err
+	}
 	source, err := t.Open()
 	if err != nil {
 		return &usageError{"holdfast leak watch: " + err.Error()}
@@ -55,7 +60,7 @@ func (c *leakWatch) Run(e *env) error {
 	}
 	w := watching{head: watched(t), w: e.stdout, json: e.json, redraw: terminal(e.stdout), past: make(map[string][]int64)}
 	if w.redraw && !w.json && t.Holdfast != "" {
-		w.seed(ctx, t.Holdfast)
+		w.seed(ctx, t.Holdfast, t.Token)
 	}
 	tick := time.NewTicker(c.Interval)
 	defer tick.Stop()
@@ -129,12 +134,12 @@ const (
 
 // seed takes the last hour from the history of a process of Holdfast. An older
 // one has none.
-func (w *watching) seed(ctx context.Context, admin string) {
+func (w *watching) seed(ctx context.Context, admin, token string) {
 	var past memory.Past
 	if !strings.Contains(admin, "://") {
 		admin = "http://" + admin
 	}
-	if err := getJSON(ctx, strings.TrimSuffix(admin, "/")+"/debug/memory/history?last=1h", &past); err != nil {
+	if err := getJSON(ctx, strings.TrimSuffix(admin, "/")+"/debug/memory/history?last=1h", token, &past); err != nil {
 		return
 	}
 	for _, p := range past.Recent {

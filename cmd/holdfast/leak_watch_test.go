@@ -98,6 +98,45 @@ func TestLeakWatchTable(t *testing.T) {
 	}
 }
 
+// An admin port with a token is watched by who has it.
+func TestLeakWatchToken(t *testing.T) {
+	dir := t.TempDir()
+	file, wrong := filepath.Join(dir, "token"), filepath.Join(dir, "wrong")
+	for name, token := range map[string]string{file: "a-token-of-twenty-characters", wrong: "another-one-of-twenty-characters"} {
+		if err := os.WriteFile(name, []byte(token), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	url := adminPort(t, adminFlags{ListenAdmin: "127.0.0.1:0", AdminTokenFile: file})
+	for _, tt := range []struct {
+		name, want string
+		args       []string
+		code       int
+	}{
+		{"none", "it asks for a token", nil, exitFailed},
+		{"wrong", "it asks for a token", []string{"--admin-token-file", wrong}, exitFailed},
+		{"right", "rss=", []string{"--admin-token-file", file}, exitDone},
+		{"metrics", "rss=", []string{"--admin-token-file", file, "--metrics", url + "/metrics"}, exitDone},
+		{"no file", "no such file", []string{"--admin-token-file", file + "x"}, exitFailed},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			code := run(t.Context(), append([]string{"leak", "watch", "--admin", url, "--for", "500ms", "--interval", "100ms"}, tt.args...), &out, &errs)
+			if text := out.String() + errs.String(); code != tt.code || !strings.Contains(text, tt.want) || strings.Contains(text, "twenty-characters") {
+				t.Errorf("exit status %d, want %d with %q: %s", code, tt.code, tt.want, text)
+			}
+		})
+	}
+	var errs bytes.Buffer
+	if code := run(t.Context(), []string{"leak", "status", "--admin", url}, io.Discard, &errs); code != exitFailed || !strings.Contains(errs.String(), "--admin-token-file") {
+		t.Errorf("leak status without the token: exit status %d: %s", code, errs.String())
+	}
+	errs.Reset()
+	if code := run(t.Context(), []string{"leak", "status", "--admin", url, "--admin-token-file", file}, io.Discard, &errs); code != exitFailed || !strings.Contains(errs.String(), "503") {
+		t.Errorf("leak status of a process that starts: exit status %d: %s", code, errs.String())
+	}
+}
+
 // The picture is served and written.
 func TestMemoryPicture(t *testing.T) {
 	url := adminPort(t, adminFlags{ListenAdmin: "127.0.0.1:0"})
@@ -139,14 +178,14 @@ func TestMemoryHistory(t *testing.T) {
 				if t.Context().Err() != nil {
 					t.Fatal("no point")
 				}
-				if err := getJSON(t.Context(), url+"/debug/memory/history?last=1h", &past); err != nil {
+				if err := getJSON(t.Context(), url+"/debug/memory/history?last=1h", "", &past); err != nil {
 					t.Fatal(err)
 				}
 			}
 			if p := past.Recent[want-1]; p.RSS == 0 || p.Goroutines == 0 {
 				t.Errorf("%+v", p)
 			}
-			if err := getJSON(t.Context(), url+"/debug/memory/history?last=soon", &past); err == nil || !strings.Contains(err.Error(), http.StatusText(http.StatusBadRequest)) {
+			if err := getJSON(t.Context(), url+"/debug/memory/history?last=soon", "", &past); err == nil || !strings.Contains(err.Error(), http.StatusText(http.StatusBadRequest)) {
 				t.Errorf("last=soon: %v", err)
 			}
 		})

@@ -101,12 +101,12 @@ func keepLimit(ctx context.Context, account *memory.Account, connections func() 
 // memoryFull says why no new stations should come, for want of memory.
 func memoryFull(account *memory.Account) func(context.Context) []string {
 	return func(context.Context) []string {
-		r, err := account.Read()
-		if err != nil || r.Cgroup == nil || r.Cgroup.Limit <= 0 {
+		c, err := account.Cgroup()
+		if err != nil || c == nil || c.Limit <= 0 {
 			return nil
 		}
-		if share := 100 * r.Cgroup.WorkingSet / r.Cgroup.Limit; share >= fullPercent {
-			return []string{fmt.Sprintf("memory: working set is %d %% of the limit of %d MB", share, r.Cgroup.Limit>>20)}
+		if share := 100 * c.WorkingSet / c.Limit; share >= fullPercent {
+			return []string{fmt.Sprintf("memory: working set is %d %% of the limit of %d MB", share, c.Limit>>20)}
 		}
 		return nil
 	}
