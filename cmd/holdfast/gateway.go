@@ -10,6 +10,7 @@ import (
 	"holdfast/authority"
 	"holdfast/bus"
 	"holdfast/gateway"
+	"holdfast/memory"
 	"holdfast/ocpp"
 )
 
@@ -141,6 +142,7 @@ func (p *process) startGateway(f *gatewayFlags) error {
 	p.services.start("garbage collection", func(ctx context.Context) error { return keepPace(ctx, gw) }, nil)
 	p.admin.askReady(memoryFull(p.admin.account))
 	p.admin.askCheck(gw.Check)
+	p.admin.askCheck(func() error { return checkGoroutines(gw.Goroutines, memory.Roles) })
 	p.admin.askReady(func(context.Context) []string {
 		why := gw.Ready()
 		select {
