@@ -14,8 +14,10 @@ type Sample struct {
 	Time        time.Time
 	Connections int
 	Opened      Opened // since the start of the process
-	RSS         int64  // bytes
-	Values      Values
+	// Zombies divides the retained connections by cohort, as far as it is known.
+	Zombies Opened
+	RSS     int64 // bytes
+	Values  Values
 	// WorkingSet and Limit are those of the cgroup, in bytes; 0 where there is
 	// none. Without a working set RSS stands for it.
 	WorkingSet int64
@@ -352,7 +354,7 @@ func (d *Detector) retained() []Verdict {
 		w.active, w.state = true, Leaking
 		w.count++
 		w.leak = Verdict{ID: verdictID(d.cfg.Process, d.cfg.Start, Retained, w.count), Process: d.cfg.Process, Class: Retained,
-			State: Leaking, Time: now, Changed: now, WindowHours: 1, Growth: at(0), Kept: at(0)}
+			State: Leaking, Time: now, Changed: now, WindowHours: 1, Growth: at(0), Kept: at(0), Cohort: retainedCohort(d.last.Zombies, d.last.Opened)}
 		return []Verdict{w.leak}
 	case state == OK && w.active:
 		w.active, w.state = false, OK
@@ -363,6 +365,45 @@ func (d *Detector) retained() []Verdict {
 		w.state = OK
 	}
 	return nil
+}
+
+const (
+	// retainedShare of the retained connections belongs to one cohort if it leaks
+	// alone, although the other one had at least retainedOthers connections.
+	retainedShare  = 0.95
+	retainedOthers = 50
+)
+
+// retainedCohort needs no comparison of processes: the retained connections
+// themselves are known.
+func retainedCohort(zombies, opened Opened) Cohort {
+	total := float64(zombies.total())
+	switch {
+	case total < retainedLeast:
+		return CohortUnknown
+	case float64(zombies.MTLS) >= retainedShare*total:
+		if opened.TLS < retainedOthers {
+			return CohortUndetermined
+		}
+		return CohortMTLS
+	case float64(zombies.TLS) >= retainedShare*total:
+		if opened.MTLS < retainedOthers {
+			return CohortUndetermined
+		}
+		return CohortTLS
+	}
+	return CohortBoth
+}
+
+// Standing returns the verdicts that stand.
+func (d *Detector) Standing() []Verdict {
+	var list []Verdict
+	for _, w := range d.classes {
+		if w.active {
+			list = append(list, w.leak)
+		}
+	}
+	return list
 }
 
 // recentRSS is the resident set of the last hours, in bytes: what growth is

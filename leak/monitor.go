@@ -22,7 +22,9 @@ type MonitorConfig struct {
 	// with what one connection adds to each class. Neither may block for long.
 	Verdict func(Verdict)
 	Blocks  func(Report)
-	Logger  *slog.Logger // required
+	// Evidence takes profiles at verdicts. Nil: none are taken.
+	Evidence *Evidence
+	Logger   *slog.Logger // required
 }
 
 // Report is a block of a process as it is told to others.
@@ -64,7 +66,7 @@ func (m *Monitor) Run(ctx context.Context) error {
 	tick := time.NewTicker(m.cfg.Interval)
 	defer tick.Stop()
 	for {
-		m.sample()
+		m.sample(ctx)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -73,7 +75,7 @@ func (m *Monitor) Run(ctx context.Context) error {
 	}
 }
 
-func (m *Monitor) sample() {
+func (m *Monitor) sample(ctx context.Context) {
 	s, err := m.cfg.Read()
 	if err != nil {
 		m.cfg.Logger.Warn("leak detector: read this process's memory", "err", err)
@@ -85,12 +87,29 @@ func (m *Monitor) sample() {
 	if block != nil {
 		report = m.report(*block)
 	}
+	standing := m.detector.Standing()
 	m.mu.Unlock()
 	if block != nil && m.cfg.Blocks != nil {
 		m.cfg.Blocks(report)
 	}
 	for _, v := range verdicts {
 		m.tell(v)
+	}
+	if m.cfg.Evidence == nil {
+		return
+	}
+	f, err := m.cfg.Evidence.Look(ctx, s, standing)
+	switch {
+	case err != nil:
+		m.cfg.Logger.Warn("memory leak: evidence", "err", err)
+	case f != nil:
+		for _, d := range []Difference{f.Heap, f.Goroutines} {
+			if len(d.Rows) > 0 {
+				r := d.Rows[0]
+				m.cfg.Logger.Warn("memory leak: what grew twice", "verdict", f.Verdict, "profile", d.Kind, "stack", r.Name,
+					"growth", r.Growth, "unit", d.Unit, "per_reconnect", r.PerReconnect)
+			}
+		}
 	}
 }
 

@@ -33,6 +33,7 @@ type admin struct {
 	mu       sync.Mutex
 	started  bool
 	leak     *leak.Monitor                        // nil until it starts
+	evidence *leak.Evidence                       // with leak
 	ready    []func(ctx context.Context) []string // why this process is not ready
 	check    []func() error                       // counts that must agree
 	more     *http.ServeMux                       // what parts serve beside
@@ -63,10 +64,10 @@ func (a *admin) askCheck(f func() error) {
 func (a *admin) serve(path string, h http.Handler) { a.more.Handle(path, h) }
 
 // watch shows what a leak detector says.
-func (a *admin) watch(m *leak.Monitor) {
+func (a *admin) watch(m *leak.Monitor, e *leak.Evidence) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.leak = m
+	a.leak, a.evidence = m, e
 }
 
 // start says that all parts are there.
@@ -136,6 +137,7 @@ func (a *admin) handler() http.Handler {
 		}
 		writeJSON(w, http.StatusOK, m.Status())
 	})
+	a.serveEvidence(mux)
 	mux.HandleFunc("GET /debug/check", func(w http.ResponseWriter, r *http.Request) {
 		a.mu.Lock()
 		checks := slices.Clone(a.check)

@@ -19,6 +19,7 @@ import (
 type leakCommands struct {
 	Status leakStatus `cmd:"" help:"Show what leaks, of all processes or of one."`
 	Watch  leakWatch  `cmd:"" help:"Show the memory of a running process by class: of Holdfast, Go, Node.js or any other."`
+	Bench  leakBench  `cmd:"" help:"Try the leak detector on simulated gateways, beside others."`
 	Diff   leakDiff   `cmd:"" help:"Say what grew between two or three profiles of a Go program, or V8 heap snapshots."`
 	Hunt   leakHunt   `cmd:"" help:"Find out by experiment what leaks in an OCPP server, and how much per event."`
 }

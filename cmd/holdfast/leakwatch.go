@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"holdfast/gateway"
 	"holdfast/leak"
 	"holdfast/ocpp"
 	"holdfast/store"
@@ -43,6 +44,10 @@ func (p *process) startLeakDetector(f *adminFlags, role, id string) error {
 	if err != nil {
 		return err
 	}
+	evidence, err := leak.OpenEvidence(leak.EvidenceConfig{Dir: f.Evidence})
+	if err != nil {
+		return err
+	}
 	now, speed := leakClock()
 	interval := time.Duration(float64(sampleInterval) / speed)
 	account, b, log := p.admin.account, p.bus, p.log
@@ -57,7 +62,7 @@ func (p *process) startLeakDetector(f *adminFlags, role, id string) error {
 	}
 	m := leak.NewMonitor(leak.MonitorConfig{
 		Detector: leak.DetectorConfig{Process: name, Start: now(), Target: f.MemoryTarget},
-		Interval: interval, Logger: log,
+		Interval: interval, Logger: log, Evidence: evidence,
 		Read: func() (leak.Sample, error) {
 			r, err := account.Read()
 			if err != nil {
@@ -67,16 +72,37 @@ func (p *process) startLeakDetector(f *adminFlags, role, id string) error {
 			s.Time = now()
 			if gw := p.gateway; gw != nil {
 				s.Opened = leak.Opened{TLS: gw.Established(ocpp.ProfileTLS), MTLS: gw.Established(ocpp.ProfileMTLS)}
+				retained(&s, gw.Census())
 			}
 			return s, nil
 		},
 		Verdict: func(v leak.Verdict) { publish(subjectVerdict, told{v, v.String()}) },
 		Blocks:  func(r leak.Report) { publish(subjectBlock, r) },
 	})
-	p.admin.watch(m)
+	p.admin.watch(m, evidence)
 	p.admin.register(m.Collectors())
 	p.services.start("leak detector", m.Run, nil)
 	return nil
+}
+
+// retained fills in the closed connections that something holds. A connection
+// is several objects; it counts when any of them is held.
+func retained(s *leak.Sample, census []gateway.Retired) {
+	held := make(map[string]map[string]int64) // by object and security profile
+	for _, r := range census {
+		if held[r.Object] == nil {
+			held[r.Object] = make(map[string]int64)
+		}
+		held[r.Object][r.Profile] += int64(r.Zombies)
+	}
+	most := func(profile ocpp.SecurityProfile) (n int64) {
+		for _, by := range held {
+			n = max(n, by[profile.Label()])
+		}
+		return n
+	}
+	s.Zombies = leak.Opened{TLS: most(ocpp.ProfileTLS), MTLS: most(ocpp.ProfileMTLS)}
+	s.Values[leak.Retained.Index()] = float64(s.Zombies.TLS + s.Zombies.MTLS + most(ocpp.ProfilePlain))
 }
 
 // startVerdicts records what the leak detectors of all processes find, and
