@@ -68,5 +68,8 @@ func TestAdmission(t *testing.T) {
 		other := good
 		other.Profile = 1
 		expect("another profile is another question", other, true, true, 14)
+		expect("and the one that is remembered now", other, true, true, 14)
+		expect("a wrong password", bad, false, true, 15)
+		expect("does not forget the right one", other, true, true, 15)
 	})
 }

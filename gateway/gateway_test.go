@@ -105,10 +105,13 @@ func TestCallsDown(t *testing.T) {
 	hold := make(chan struct{})
 	s := newSite(t, func(ctx context.Context, id ocpp.StationID, c ocpp.Call) (json.RawMessage, error) {
 		if c.Action == "Held" {
-			<-hold
+			select {
+			case <-hold:
+			case <-t.Context().Done():
+			}
 		}
 		return echoCalls(ctx, id, c)
-	}, func(c *Config) { c.CallTime = time.Second })
+	}, nil)
 	st := dial(t, s.address, "/ocpp/CS1", "Sec-WebSocket-Protocol", v16)
 	call := func(action string) chan result {
 		ch := make(chan result, 1)
@@ -152,12 +155,18 @@ func TestCallsDown(t *testing.T) {
 	}
 	close(hold)
 	st.expect(`[3,"h",{"a":"Held","s":"CS1"}]`)
+}
+
+// TestTimeouts: a station that leaves CALLs without an answer is cut in the end.
+func TestTimeouts(t *testing.T) {
+	s := newSite(t, echoCalls, func(c *Config) { c.CallTime = 300 * time.Millisecond })
+	st := dial(t, s.address, "/ocpp/CS1", "Sec-WebSocket-Protocol", v16)
 	for i := range maxTimeouts {
-		d := call("D")
-		next()
-		if r := <-d; !errors.Is(r.err, ocpp.ErrTimeout) {
-			t.Errorf("timeout %d: %v", i, r.err)
+		_, err := s.bus.CallStation(t.Context(), "CS1", ocpp.Call{Version: ocpp.V16, Action: "D", Payload: []byte(`{}`)})
+		if !errors.Is(err, ocpp.ErrTimeout) {
+			t.Errorf("timeout %d: %v", i, err)
 		}
+		st.next()
 	}
 	st.expect("close 1001") // it answers no CALL: it may recover by reconnecting
 	st.conn.Close()
