@@ -16,6 +16,7 @@ const usage = `usage: bench COMMAND [flags]
   memory   resident set and CPU per idle mutual-TLS connection, beside other servers
   speed    StartTransaction commits per second and CALL round trips of a running Holdfast
   storm    a gateway is killed and its stations come back at once
+  scale    95,000 stations on five gateways, from five fleets
   table    where the bytes go, by part and variant; rewrites the tables of a document
   all      memory and speed
 
@@ -41,7 +42,7 @@ func run(args []string) error {
 		return runServer(rest[0], rest[1])
 	case command == "client" && len(rest) == 4:
 		return runClient(rest[0], rest[1], rest[2], rest[3])
-	case command == "memory" || command == "speed" || command == "all" || command == "storm" || command == "table":
+	case command == "memory" || command == "speed" || command == "all" || command == "storm" || command == "scale" || command == "table":
 		return bench(command, rest)
 	}
 	fmt.Fprint(os.Stderr, usage)
@@ -55,6 +56,7 @@ type options struct {
 	holdfast string
 	speed    speedConfig
 	storm    stormConfig
+	scale    scaleConfig
 	table    tableConfig
 	json     string
 	quiet    bool
@@ -89,6 +91,13 @@ func (o *options) parse(command string, args []string) error {
 		f.DurationVar(&o.storm.Time, "time", 3*time.Minute, "for one storm at most")
 		f.StringVar(&o.storm.Profiles, "profiles", "", "write a CPU profile of the gateway in each storm to this `directory`, which costs some CPU itself")
 	}
+	if command == "scale" {
+		f.IntVar(&o.scale.Gateways, "gateways", 5, "gateways, each with a fleet of its own")
+		f.IntVar(&o.scale.Stations, "stations", 19000, "stations of each gateway, at most 19000")
+		f.IntVar(&o.scale.Calls, "calls", 1000, "CALLs to stations taken at random")
+		f.DurationVar(&o.scale.Rest, "rest", time.Minute, "rest before reading; a gateway gives memory back after 30s without coming and going")
+		f.DurationVar(&o.scale.Time, "time", 10*time.Minute, "for one fleet to register and connect, at most")
+	}
 	if command == "table" {
 		f.IntVar(&o.table.Stations, "stations", 1000, "stations of each variant")
 		f.IntVar(&o.table.Heartbeats, "heartbeats", 1000, "heartbeats of each station, in the variant that has them")
@@ -114,6 +123,7 @@ type figures struct {
 	Memory *memoryPart `json:"memory,omitempty"`
 	Speed  *speedPart  `json:"speed,omitempty"`
 	Storm  *stormPart  `json:"storm,omitempty"`
+	Scale  *scalePart  `json:"scale,omitempty"`
 	Table  *tablePart  `json:"table,omitempty"`
 }
 
@@ -141,6 +151,8 @@ func bench(command string, args []string) error {
 	switch command {
 	case "storm":
 		out.Storm, err = runStorm(&o, dir, note)
+	case "scale":
+		out.Scale, err = runScale(&o, dir, note)
 	case "table":
 		out.Table, err = runTable(&o, dir, note)
 	case "memory", "all":

@@ -86,8 +86,15 @@ func startHoldfast(cfg holdfastConfig) (h *holdfast, err error) {
 		return h, nil
 	}
 	h.stations, h.admin = ports[5], ports[7]
-	h.gateway, err = h.startGateway("bench", h.admin, nil, "--profiles", "3", "--listen-mtls", h.stations)
+	h.gateway, err = h.startGateway("bench", h.admin, nil, mutualTLS(h.stations)...)
 	return h, err
+}
+
+// mutualTLS are a gateway's flags for stations of profile 3 alone, that check its
+// name.
+func mutualTLS(address string) []string {
+	host, _, _ := net.SplitHostPort(address)
+	return []string{"--profiles", "3", "--listen-mtls", address, "--server-names", host}
 }
 
 // startGateway starts a gateway process on the bus of h and waits until it is

@@ -21,6 +21,9 @@ func (f *figures) print(w io.Writer) {
 	if f.Storm != nil {
 		f.Storm.print(w)
 	}
+	if f.Scale != nil {
+		f.Scale.print(w)
+	}
 	if f.Table != nil {
 		f.Table.print(w)
 	}
