@@ -4,7 +4,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 
-.PHONY: build build-kms run test vet e2e fuzz bench bench-memory bench-storm bench-scale generate clean
+.PHONY: build build-kms run test vet e2e fuzz bench bench-memory bench-storm bench-scale bench-leak generate clean
 
 build: ## bin/holdfast, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/holdfast ./cmd/holdfast
@@ -23,6 +23,7 @@ test: vet ## everything, the race detector included
 vet:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
+	$(GO) vet -tags leakfaults ./cmd/holdfast ./gateway
 	cd bench && $(GO) vet ./...
 
 e2e: ## only whole processes: an independent station (npm ocpp-rpc), peers' faults, crashes
@@ -45,6 +46,10 @@ bench-storm: build ## stations that lose their gateway all at once
 
 bench-scale: build ## 95,000 mutual-TLS stations on five gateways of this machine, some minutes
 	cd bench && $(GO) run . scale
+
+bench-leak: build ## the leak detector on real gateways with faults; BENCH="--seeds 5 --first 7000" for other runs
+	CGO_ENABLED=0 $(GO) build -trimpath -tags leakfaults -ldflags '$(LDFLAGS)' -o bin/holdfast-leakfaults ./cmd/holdfast
+	bin/holdfast leak bench $(BENCH)
 
 generate: ## the OCPP message types, from the published JSON schemas
 	$(GO) run ./internal/ocppgen

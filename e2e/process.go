@@ -19,15 +19,17 @@ import (
 
 var (
 	buildMu sync.Mutex
-	built   = make(map[string]string) // package to binary, for this test binary's life
+	built   = make(map[string]string) // package and flags to binary, for this test binary's life
 )
 
-// Build compiles a command once per test binary and returns its path.
-func Build(t testing.TB, pkg string) string {
+// Build compiles a command once per test binary and returns its path. Flags are
+// those of go build.
+func Build(t testing.TB, pkg string, flags ...string) string {
 	t.Helper()
 	buildMu.Lock()
 	defer buildMu.Unlock()
-	if path, ok := built[pkg]; ok {
+	key := strings.Join(append(flags, pkg), " ")
+	if path, ok := built[key]; ok {
 		return path
 	}
 	dir, err := os.MkdirTemp("", "holdfast-e2e-")
@@ -35,10 +37,10 @@ func Build(t testing.TB, pkg string) string {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, filepath.Base(pkg))
-	if out, err := exec.Command("go", "build", "-o", path, pkg).CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", append(append([]string{"build", "-o", path}, flags...), pkg)...).CombinedOutput(); err != nil {
 		t.Fatalf("build %s: %v\n%s", pkg, err, out)
 	}
-	built[pkg] = path
+	built[key] = path
 	return path
 }
 
@@ -146,6 +148,7 @@ func (p *Process) Ended() bool {
 // Node is a Holdfast process with its ports.
 type Node struct {
 	*Process
+	Binary           string // empty: the product as it is released
 	Args             []string
 	Data             string
 	API, Admin       string // http://127.0.0.1:port
@@ -186,7 +189,11 @@ func (n *Node) ListenArgs(names ...string) []string {
 // Restart starts the process, again if it ran before.
 func (n *Node) Restart() {
 	n.t.Helper()
-	n.Process = Start(n.t, Build(n.t, "holdfast/cmd/holdfast"), n.Args...)
+	binary := n.Binary
+	if binary == "" {
+		binary = Build(n.t, "holdfast/cmd/holdfast")
+	}
+	n.Process = Start(n.t, binary, n.Args...)
 }
 
 // AwaitReady waits until /readyz says so.

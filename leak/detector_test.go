@@ -83,6 +83,20 @@ func TestStates(t *testing.T) {
 	}
 }
 
+// A fast leak is found within hours: its first verdict has a forecast already.
+func TestFirstForecast(t *testing.T) {
+	d := NewDetector(DetectorConfig{Process: "gateway/a"})
+	rate := 8e6 // bytes per hour
+	told := feed(d, 0, 10, func(h float64, s *Sample) { s.Values[0] += h * rate })
+	if len(told) == 0 {
+		t.Fatal("no verdict")
+	}
+	v := told[0]
+	if age := v.Time.Sub(epoch).Hours(); age > 9 || math.Abs(v.Forecast.PerDay.Value/(24*rate)-1) > 0.1 || v.Kept < 4*rate || v.Onset.IsZero() {
+		t.Errorf("after %.0f hours %s, %v kept since %s", age, v, v.Kept, v.Onset)
+	}
+}
+
 func TestForecast(t *testing.T) {
 	d := NewDetector(DetectorConfig{Process: "gateway/a", Target: 200 << 20})
 	onset := 20.0

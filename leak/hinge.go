@@ -16,6 +16,8 @@ const (
 	hingeWidth = 1.9  // standard errors in half a 90 % interval, small samples
 	hingeLeast = 0.08 // of the slope: what the model itself is not better than
 	hingeAfter = 6    // points after the bend at least
+
+	hingeLeastPoints = hingeAfter + 3
 )
 
 // FitHinge fits y = Level for x < At and Level + Slope*(x-At) after it; x must
@@ -29,7 +31,7 @@ const (
 func FitHinge(x, y []float64) Hinge {
 	best := Hinge{Half: math.Inf(1)}
 	n := len(x)
-	if n < hingeAfter+3 {
+	if n < hingeLeastPoints {
 		return best
 	}
 	lowest := math.Inf(1)

@@ -10,12 +10,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
+// SampleInterval is the usual time between samples.
+const SampleInterval = 30 * time.Second
+
 // MonitorConfig says what a Monitor watches and whom it tells.
 type MonitorConfig struct {
 	Detector DetectorConfig
 	// Read takes a sample now. Required.
 	Read func() (Sample, error)
-	// Interval between samples. Zero means 30 seconds. A sample costs some
+	// Interval between samples. Zero means SampleInterval. A sample costs some
 	// milliseconds, for 16,000 connections about 10.
 	Interval time.Duration
 	// Verdict is told of verdicts that are new or changed, Blocks of every block
@@ -50,7 +53,7 @@ type Monitor struct {
 // NewMonitor starts nothing.
 func NewMonitor(cfg MonitorConfig) *Monitor {
 	if cfg.Interval == 0 {
-		cfg.Interval = 30 * time.Second
+		cfg.Interval = SampleInterval
 	}
 	m := &Monitor{cfg: cfg, detector: NewDetector(cfg.Detector)}
 	m.metrics = &monitorMetrics{monitor: m, verdicts: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -66,7 +69,7 @@ func (m *Monitor) Run(ctx context.Context) error {
 	tick := time.NewTicker(m.cfg.Interval)
 	defer tick.Stop()
 	for {
-		m.sample(ctx)
+		m.Sample(ctx)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -75,29 +78,36 @@ func (m *Monitor) Run(ctx context.Context) error {
 	}
 }
 
-func (m *Monitor) sample(ctx context.Context) {
+// Sample takes one now and returns the block that it ended, if it did. Run does
+// it; whoever has another clock calls it instead, one call after the other.
+func (m *Monitor) Sample(ctx context.Context) *Report {
 	s, err := m.cfg.Read()
 	if err != nil {
 		m.cfg.Logger.Warn("leak detector: read this process's memory", "err", err)
-		return
+		return nil
 	}
 	m.mu.Lock()
 	verdicts, block := m.detector.Add(s)
-	var report Report
+	var report *Report
 	if block != nil {
-		report = m.report(*block)
+		report = new(m.report(*block))
 	}
 	standing := m.detector.Standing()
 	m.mu.Unlock()
-	if block != nil && m.cfg.Blocks != nil {
-		m.cfg.Blocks(report)
+	if report != nil && m.cfg.Blocks != nil {
+		m.cfg.Blocks(*report)
 	}
 	for _, v := range verdicts {
 		m.tell(v)
 	}
-	if m.cfg.Evidence == nil {
-		return
+	if m.cfg.Evidence != nil {
+		m.look(ctx, s, standing)
 	}
+	return report
+}
+
+// look takes evidence if it is due, and tells what it shows.
+func (m *Monitor) look(ctx context.Context, s Sample, standing []Verdict) {
 	f, err := m.cfg.Evidence.Look(ctx, s, standing)
 	switch {
 	case err != nil:

@@ -69,7 +69,10 @@ func (d *Detector) forecast(v *Verdict, c Class, r []float64) {
 	v.State = Leaking
 	blocks := d.series.blocks
 	first := blocks[0].Number
-	hours, level := hourly(r)
+	hours, level := condense(r, perHour)
+	if len(hours) < hingeLeastPoints { // a fast leak of a young process: block by block
+		hours, level = condense(r, 1)
+	}
 	h := FitHinge(hours, level)
 	if math.IsInf(h.Half, 1) {
 		return
@@ -83,8 +86,8 @@ func (d *Detector) forecast(v *Verdict, c Class, r []float64) {
 	if opened := blocks[len(blocks)-1].Opened.sub(blocks[at].Opened).total(); opened > 0 {
 		f.PerReconnect = day.times((end - h.At) / 24 / float64(opened))
 	}
-	if n := len(hours); n >= 12 {
-		from := max(0, n-24)
+	if end >= 12 {
+		from := max(0, len(hours)-24)
 		slope, _ := TheilSen(hours[from:], level[from:])
 		v.recent = 24 * finite(slope)
 	}
@@ -138,18 +141,12 @@ func (d *Detector) hurt(f *Forecast, c Class, day Estimate) {
 	}
 }
 
-// hourly condenses blocks to medians of an hour: x in hours, the middle of each.
-func hourly(r []float64) (x, y []float64) {
-	for i := 0; i+perHour <= len(r); i += perHour {
-		known := make([]float64, 0, perHour)
-		for _, v := range r[i : i+perHour] {
-			if !math.IsNaN(v) {
-				known = append(known, v)
-			}
-		}
-		if len(known) > 0 {
-			x = append(x, (float64(i)+float64(perHour)/2)/float64(perHour))
-			y = append(y, Median(known))
+// condense is the medians of so many blocks each: x in hours, the middle of each.
+func condense(r []float64, blocks int) (x, y []float64) {
+	for i := 0; i+blocks <= len(r); i += blocks {
+		if v := known(r[i : i+blocks]); len(v) > 0 {
+			x = append(x, (float64(i)+float64(blocks)/2)/float64(perHour))
+			y = append(y, Median(v))
 		}
 	}
 	return x, y

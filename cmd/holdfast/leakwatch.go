@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"time"
 
 	"holdfast/gateway"
 	"holdfast/leak"
@@ -17,7 +16,6 @@ const (
 	subjectBlock   = "leak.block"   // ten minutes of a process, for the comparison
 	subjectVerdict = "leak.verdict" // a verdict of a process that is new or has changed
 	subjectFleet   = "leak.fleet"   // the same of the comparison, and cohorts that were found
-	sampleInterval = 30 * time.Second
 )
 
 // told is a verdict as it crosses the bus; the csms records it as store.LeakVerdict.
@@ -44,12 +42,11 @@ func (p *process) startLeakDetector(f *adminFlags, role, id string) error {
 	if err != nil {
 		return err
 	}
-	evidence, err := leak.OpenEvidence(leak.EvidenceConfig{Dir: f.Evidence})
+	clock := newLeakTime(p)
+	evidence, err := leak.OpenEvidence(leak.EvidenceConfig{Dir: f.Evidence, TraceTime: clock.trace()})
 	if err != nil {
 		return err
 	}
-	now, speed := leakClock()
-	interval := time.Duration(float64(sampleInterval) / speed)
 	account, b, log := p.admin.account, p.bus, p.log
 	publish := func(subject string, v any) {
 		data, err := json.Marshal(v)
@@ -61,15 +58,15 @@ func (p *process) startLeakDetector(f *adminFlags, role, id string) error {
 		}
 	}
 	m := leak.NewMonitor(leak.MonitorConfig{
-		Detector: leak.DetectorConfig{Process: name, Start: now(), Target: f.MemoryTarget},
-		Interval: interval, Logger: log, Evidence: evidence,
+		Detector: leak.DetectorConfig{Process: name, Start: clock.now(), Target: f.MemoryTarget},
+		Logger:   log, Evidence: evidence,
 		Read: func() (leak.Sample, error) {
 			r, err := account.Read()
 			if err != nil {
 				return leak.Sample{}, err
 			}
 			s := leak.SampleOf(r)
-			s.Time = now()
+			s.Time = clock.now()
 			if gw := p.gateway; gw != nil {
 				s.Opened = leak.Opened{TLS: gw.Established(ocpp.ProfileTLS), MTLS: gw.Established(ocpp.ProfileMTLS)}
 				retained(&s, gw.Census())
@@ -81,7 +78,7 @@ func (p *process) startLeakDetector(f *adminFlags, role, id string) error {
 	})
 	p.admin.watch(m, evidence)
 	p.admin.register(m.Collectors())
-	p.services.start("leak detector", m.Run, nil)
+	p.services.start("leak detector", clock.detector(m), nil)
 	return nil
 }
 
