@@ -106,7 +106,8 @@ func (s *station) cause() time.Duration {
 func (s *station) full() bool { return len(s.backlog) >= s.f.cfg.QueueLimit }
 
 // pump sends the next message if none is in flight. Transaction messages keep
-// their order among themselves; others may overtake them.
+// their order among themselves; where others wait, too, they take turns, so that
+// neither a long backlog holds up a driver nor status reports the backlog.
 func (s *station) pump() {
 	for s.conn != nil && s.open == nil && !s.conn.mute.Load() {
 		m := s.next()
@@ -133,15 +134,26 @@ func (s *station) pump() {
 }
 
 func (s *station) next() *message {
+	kept := s.nextKept()
+	if kept != nil && s.keptFirst {
+		s.keptFirst = false
+		return kept
+	}
 	for i, m := range s.queue {
 		if m.early || s.state == accepted {
 			s.queue = append(s.queue[:i:i], s.queue[i+1:]...)
 			if len(s.queue) == 0 {
 				s.queue = nil
 			}
+			s.keptFirst = kept != nil
 			return m
 		}
 	}
+	return kept
+}
+
+// nextKept is the transaction message that may be sent now; nil: none.
+func (s *station) nextKept() *message {
 	if s.state != accepted || len(s.backlog) == 0 {
 		return nil
 	}

@@ -35,6 +35,9 @@ type testServer struct {
 	dropStops   atomic.Bool  // the end of transactions is acknowledged and forgotten
 	doubleStart atomic.Bool  // every start makes a second record
 	alterValues atomic.Bool  // meter values are stored one too high
+	dropStop    atomic.Int64 // the end that brings this to zero is acknowledged and forgotten
+	doubleOnce  atomic.Bool  // one start makes a second record
+	crashed     atomic.Bool  // what stations tell of may be unknown
 	invalidBoot atomic.Bool  // BootNotification is answered with nonsense
 	password    atomic.Value // string; other passwords are refused
 
@@ -263,7 +266,7 @@ func (st *testStation) start(payload json.RawMessage) any {
 		return st.server.nextID
 	}
 	id := add()
-	if st.server.doubleStart.Load() {
+	if st.server.doubleStart.Load() || st.server.doubleOnce.CompareAndSwap(true, false) {
 		add()
 	}
 	status := "Accepted"
@@ -290,6 +293,9 @@ func (st *testStation) meter(payload json.RawMessage) {
 	}
 	tx := st.find(strconv.Itoa(*r.Transaction))
 	if tx == nil {
+		if st.server.crashed.Load() {
+			return
+		}
 		st.server.t.Errorf("MeterValues of transaction %d, which there is none", *r.Transaction)
 		return
 	}
@@ -323,12 +329,12 @@ func (st *testStation) stop(payload json.RawMessage) {
 	json.Unmarshal(payload, &r)
 	tx := st.find(strconv.Itoa(r.Transaction))
 	if tx == nil {
-		if r.Transaction != -1 {
+		if r.Transaction != -1 && !st.server.crashed.Load() {
 			st.server.t.Errorf("StopTransaction of transaction %d, which there is none", r.Transaction)
 		}
 		return
 	}
-	if st.server.dropStops.Load() {
+	if st.server.dropStops.Load() || st.server.dropStop.Add(-1) == 0 {
 		return
 	}
 	tx.Stop, _ = time.Parse(time.RFC3339, r.Timestamp)
@@ -352,7 +358,7 @@ func (st *testStation) event(payload json.RawMessage) {
 	if slices.Contains(tx.SeqNos, r.SeqNo) {
 		return
 	}
-	if n := len(tx.SeqNos); n != r.SeqNo {
+	if n := len(tx.SeqNos); n != r.SeqNo && !st.server.crashed.Load() {
 		st.server.t.Errorf("transaction %s: seqNo %d after %d events", tx.ID, r.SeqNo, n)
 	}
 	tx.SeqNos = append(tx.SeqNos, r.SeqNo)
@@ -360,7 +366,7 @@ func (st *testStation) event(payload json.RawMessage) {
 	case "Started":
 		tx.Start, tx.Connector, tx.IDTag = at, r.EVSE.ID, r.IDToken.IDToken
 	case "Ended":
-		if st.server.dropStops.Load() {
+		if st.server.dropStops.Load() || st.server.dropStop.Add(-1) == 0 {
 			return
 		}
 		tx.Stop, tx.Reason = at, r.Transaction.StoppedReason
@@ -368,6 +374,33 @@ func (st *testStation) event(payload json.RawMessage) {
 	for _, m := range r.Values {
 		for _, v := range m.Sampled {
 			st.addValue(tx, m.Timestamp, v.Measurand, v.Value, v.Unit.Unit)
+		}
+	}
+}
+
+// commit returns what makes the server forget everything since, as if it had
+// answered before its commit and crashed: connections end, what was acknowledged
+// is gone.
+func (s *testServer) commit() (crash func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	saved := make(map[*testStation][]*RecordedTransaction)
+	for _, st := range s.stations {
+		for _, r := range st.record {
+			copied := *r
+			copied.Values, copied.SeqNos = slices.Clone(r.Values), slices.Clone(r.SeqNos)
+			saved[st] = append(saved[st], &copied)
+		}
+	}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.crashed.Store(true)
+		for _, st := range s.stations {
+			st.record = saved[st]
+			if st.c != nil {
+				st.c.Close()
+			}
 		}
 	}
 }

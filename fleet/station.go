@@ -50,6 +50,7 @@ type station struct {
 	queue         []*message     // waiting, lost with the connection
 	backlog       []*message     // transaction messages, in order, kept while offline
 	resendAt      time.Duration  // when backlog[0] may be sent again
+	keptFirst     bool           // it is the backlog's turn
 	open          *message       // our CALL that is not answered yet
 	answering     ocpp.MessageID // of the CALL whose answer is being handled
 	after         []func()       // what follows the answer to the CALL being handled
