@@ -21,6 +21,7 @@ import (
 
 type fleetCommands struct {
 	Run       fleetRun       `cmd:"" help:"Connect simulated stations that charge, and misbehave as a scenario says, to Holdfast or any other OCPP server."`
+	Verify    fleetVerify    `cmd:"" help:"Compare what the server acknowledged in earlier runs (fleet run --ledger) with its record of now."`
 	Scenarios fleetScenarios `cmd:"" help:"List the scenarios that come with the program, or print one."`
 	Check     fleetCheck     `cmd:"" help:"Check scenario files and say what they do."`
 	Quirks    fleetQuirks    `cmd:"" help:"List the faults and quirks that stations can have, and what a good server does about each."`
@@ -57,6 +58,7 @@ type fleetRun struct {
 
 	Settle bool     `help:"At the end, let open transactions finish and queues drain, and compare with Holdfast's record. Scenarios always do."`
 	Report []string `help:"Write the report: FILE.html with plots, FILE.json, FILE.xml for pipelines (JUnit)." type:"path" placeholder:"FILE"`
+	Ledger string   `help:"Write every transaction and what the server acknowledged of it, for fleet verify." type:"path" placeholder:"FILE"`
 	FailOn []string `help:"End with status 1 if one of these is so: p99>50ms,lost>0,refused>0. fleet check --figures lists the figures." placeholder:"CONDITION"`
 }
 

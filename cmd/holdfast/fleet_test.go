@@ -5,10 +5,12 @@ import (
 	"encoding/xml"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	"holdfast/fleet"
 	fleetreport "holdfast/fleet/report"
 )
 
@@ -45,7 +47,7 @@ func TestFleetRun(t *testing.T) {
 	name := func(ending string) string { return filepath.Join(dir, "report"+ending) }
 	args := []string{"fleet", "run", "--scenario", file, "--ca", filepath.Join(s.data, "ca.crt"), "--targets",
 		"2=wss://" + s.tls + "/ocpp;3=wss://" + s.mtls + "/ocpp"}
-	text, _ := s.run(exitDone, append(args, "--report", name(".html"), "--report", name(".json"), "--report", name(".xml"), "--fail-on", "p99>20s,lost>0,refused>0")...)
+	text, _ := s.run(exitDone, append(args, "--report", name(".html"), "--report", name(".json"), "--report", name(".xml"), "--ledger", name(".ledger"), "--fail-on", "p99>20s,lost>0,refused>0")...)
 	contains(t, text, "nothing missing, doubled or altered", "pass  not p99>20s", "pass  commands > 0")
 	var res fleetreport.Result
 	readJSON(t, name(".json"), &res)
@@ -75,8 +77,25 @@ func TestFleetRun(t *testing.T) {
 		t.Error("the page needs something beside itself")
 	}
 
+	// The record is still what the ledger says; a ledger that says more is noticed.
+	text, _ = s.run(exitDone, "fleet", "verify", name(".ledger"))
+	contains(t, text, "nothing missing, doubled or altered")
+	ledger, err := os.ReadFile(name(".ledger"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := regexp.MustCompile(`"meter_start_wh":`).ReplaceAll(ledger, []byte("${0}1"))
+	if err := os.WriteFile(name(".ledger"), damaged, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var verified verifyView
+	out, _ := s.run(exitFailed, "fleet", "verify", name(".ledger"), "--json")
+	if err := json.Unmarshal([]byte(out), &verified); err != nil || verified.OK || verified.Counts[fleet.Altered] == 0 || len(verified.Problems) == 0 {
+		t.Errorf("%v %+v", err, verified)
+	}
+
 	// What must not be and is.
-	out, _ := s.run(exitFailed, append(args, "--for", "2s", "--fail-on", "connects>0", "--json")...)
+	out, _ = s.run(exitFailed, append(args, "--for", "2s", "--fail-on", "connects>0", "--json")...)
 	if err := json.Unmarshal([]byte(out), &res); err != nil {
 		t.Fatal(err)
 	}

@@ -96,6 +96,11 @@ func (w *fleetWatch) whole() (fleetreport.Result, error) {
 	if failed != nil {
 		return res, failed
 	}
+	if w.command.Ledger != "" {
+		if err := writeLedgers(w.command.Ledger, ledgers); err != nil {
+			return res, err
+		}
+	}
 	if w.operator != nil && (w.command.Scenario != "" || w.command.Settle) {
 		// Ended by a signal: the verdict is still wanted.
 		r, err := w.operator.verify(context.WithoutCancel(ctx), ledgers)

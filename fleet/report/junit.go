@@ -64,6 +64,8 @@ func (res *Result) WriteJUnit(w io.Writer) error {
 		add("ledger", "", notCompared)
 	case len(res.Problems) > 0:
 		add("ledger", fmt.Sprint(res.Problems), "")
+	case res.Incomplete:
+		add("ledger", "the comparison is incomplete", "")
 	default:
 		add("ledger", "", "")
 	}

@@ -40,6 +40,7 @@ type Result struct {
 	Transactions int                       `json:"transactions"`
 	MeterValues  int                       `json:"meter_values"`
 	Compared     bool                      `json:"compared"`
+	Incomplete   bool                      `json:"incomplete,omitempty"` // the ledger had not room for all
 	Problems     map[fleet.ProblemKind]int `json:"problems,omitempty"`
 	Examples     []string                  `json:"examples,omitempty"` // of problems
 	Notes        []string                  `json:"notes,omitempty"`
@@ -93,6 +94,7 @@ func (res *Result) Compare(r fleet.Report) {
 		res.Examples = append(res.Examples, p.String())
 	}
 	if r.Overflow > 0 {
+		res.Incomplete = true
 		res.Notes = append(res.Notes, fmt.Sprintf("the ledger had no room for %d transactions and meter values: the comparison is incomplete", r.Overflow))
 	}
 }
@@ -117,9 +119,10 @@ func (res *Result) Judge(must, mustNot []scenario.Assertion) {
 	}
 }
 
-// Failed reports whether a verdict is bad, or the ledger differs from the record.
+// Failed reports whether a verdict is bad, or the ledger differs from the record
+// or could not be compared whole.
 func (res *Result) Failed() bool {
-	return slices.ContainsFunc(res.Verdicts, Verdict.Failed) || len(res.Problems) > 0
+	return slices.ContainsFunc(res.Verdicts, Verdict.Failed) || len(res.Problems) > 0 || res.Incomplete
 }
 
 const notCompared = "the ledger was not compared with a record"

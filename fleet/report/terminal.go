@@ -84,6 +84,9 @@ func (res *Result) Lines() []string {
 	}
 	if res.Compared {
 		ledger := fmt.Sprintf("  ledger    %d transactions, %d meter values compared with the record: ", res.Transactions, res.MeterValues)
+		if res.Incomplete {
+			ledger += "not all of them, "
+		}
 		if len(res.Problems) == 0 {
 			ledger += "nothing missing, doubled or altered"
 		} else {
