@@ -20,7 +20,7 @@ const (
 )
 
 // Change is told to Config.Publish after its commit. A gateway that missed one
-// learns of revocations and of trust by the generation of Trust.
+// learns from Trust who is blocked, removed or revoked.
 type Change struct {
 	Kind        ChangeKind     `json:"kind"`
 	Station     ocpp.StationID `json:"station,omitempty"`

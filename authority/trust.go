@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"holdfast/ocpp"
 	"holdfast/pki"
 	"holdfast/store"
 )
@@ -34,10 +35,17 @@ type Trust struct {
 	// Truncated says that there are more of them: a gateway must then not answer
 	// for certificates from its cache alone while the authority is there.
 	Truncated bool `json:"truncated,omitempty"`
+	// Barred are stations that must not be connected: those that are blocked and
+	// those that were removed, of each at most the latest 1,000. A gateway that
+	// missed a Change because it was cut off finds it here.
+	Barred []ocpp.StationID `json:"barred"`
 }
 
-// maxRevoked keeps Trust below a message of one MiB.
-const maxRevoked = 8000
+// These keep Trust below a message of one MiB.
+const (
+	maxRevoked = 8000
+	maxBarred  = 1000
+)
 
 // Trust returns what gateways verify with.
 func (a *Authority) Trust(ctx context.Context) (Trust, error) {
@@ -65,6 +73,9 @@ func (a *Authority) Trust(ctx context.Context) (Trust, error) {
 	}
 	for _, r := range revoked {
 		t.Revoked = append(t.Revoked, r.Fingerprint)
+	}
+	if t.Barred, err = a.store.Barred(ctx, maxBarred); err != nil {
+		return Trust{}, err
 	}
 	return t, nil
 }

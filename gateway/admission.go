@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"hash/maphash"
+	"maps"
 	"math"
 	"sync"
 	"time"
@@ -29,6 +30,8 @@ type admission struct {
 	// remembered, that of the last question.
 	admitted map[stationKey]verdict
 	away     int64 // Unix seconds: since when nobody could be asked; 0: somebody could
+	// dropped is when connections of stations had to end, in Unix microseconds.
+	dropped map[stationKey]int64
 }
 
 type (
@@ -53,8 +56,13 @@ func seconds(unix int64) uint32 { return uint32(min(unix, math.MaxUint32)) }
 // maxVerdicts bounds the memory of admission; past it, arbitrary ones make room.
 const maxVerdicts = 200_000
 
+const (
+	maxDropped = 10_000
+	dropLasts  = time.Minute // is longer than an upgrade with its question
+)
+
 func newAdmission(ask ocpp.AdmitFunc) *admission {
-	a := &admission{ask: ask, seed: maphash.MakeSeed(), admitted: make(map[stationKey]verdict)}
+	a := &admission{ask: ask, seed: maphash.MakeSeed(), admitted: make(map[stationKey]verdict), dropped: make(map[stationKey]int64)}
 	rand.Read(a.salt[:])
 	return a
 }
@@ -63,7 +71,8 @@ func newAdmission(ask ocpp.AdmitFunc) *admission {
 // that nobody could be asked.
 func (a *admission) decide(ctx context.Context, c ocpp.Credentials) (ocpp.Decision, error) {
 	station, key := a.station(c.Station), a.key(c)
-	now := time.Now().Unix()
+	asked := time.Now()
+	now := asked.Unix()
 	a.mu.Lock()
 	v, known := a.admitted[station]
 	a.mu.Unlock()
@@ -84,6 +93,9 @@ func (a *admission) decide(ctx context.Context, c ocpp.Credentials) (ocpp.Decisi
 		return ocpp.Decision{}, err
 	}
 	a.away = 0
+	if at, dropped := a.dropped[station]; dropped && asked.UnixMicro() <= at {
+		return d, nil // older than what the authority said meanwhile
+	}
 	if !d.Allowed {
 		if a.admitted[station].credential == key {
 			delete(a.admitted, station)
@@ -107,11 +119,35 @@ func (a *admission) decide(ctx context.Context, c ocpp.Credentials) (ocpp.Decisi
 	return d, nil
 }
 
-// forget drops what is remembered of a station.
+// forget drops what is remembered of a station that the authority changed.
 func (a *admission) forget(station ocpp.StationID) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.admitted, a.station(station))
+}
+
+// drop drops what is remembered of a station whose connection must end, and every
+// admission of it that is older, on its way still.
+func (a *admission) drop(station ocpp.StationID) {
+	key, now := a.station(station), time.Now().UnixMicro()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.admitted, key)
+	if len(a.dropped) >= maxDropped {
+		maps.DeleteFunc(a.dropped, func(_ stationKey, at int64) bool { return now > at+dropLasts.Microseconds() })
+	}
+	if len(a.dropped) < maxDropped { // past it, the next look at the trust closes what is on its way
+		a.dropped[key] = now
+	}
+}
+
+// isDropped reports whether the station was dropped after it asked to be admitted
+// (Unix microseconds).
+func (a *admission) isDropped(station ocpp.StationID, asked int64) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	at, ok := a.dropped[a.station(station)]
+	return ok && asked <= at
 }
 
 // doubt has everybody asked about again, as far as there is somebody to ask.

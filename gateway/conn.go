@@ -50,7 +50,7 @@ type conn struct {
 	ws         *ws.Conn
 	epoch      uint64     // guarded by g.mu
 	attachment Attachment // read-only once registered
-	since      int64      // Unix microseconds
+	since      int64      // Unix microseconds; before Opened, when it asked to be admitted
 }
 
 // queues are what a connection has only while CALLs are open.
@@ -117,6 +117,7 @@ func (c *conn) connected() ocpp.Connected {
 // Opened registers the station, before anything is read from it: a
 // BootNotification right behind the upgrade finds everybody listening.
 func (c *conn) Opened(w *ws.Conn) {
+	asked := c.since
 	c.ws, c.since = w, time.Now().UnixMicro()
 	if err := c.g.register(c); err != nil {
 		c.g.cfg.Logger.Error("register station", "station", c.id, "err", err)
@@ -124,7 +125,11 @@ func (c *conn) Opened(w *ws.Conn) {
 		w.Close(closeTryAgain, "try again", closeBus)
 		return
 	}
-	if c.g.draining.Load() { // it came in between
+	if text := c.g.forbidden(c, asked); text != "" { // it came in between
+		w.Close(closePolicy, text, CloseRevoked)
+		return
+	}
+	if c.g.draining.Load() { // as above
 		w.Close(closeGoingAway, "gateway is shutting down", closeDrain)
 	}
 }

@@ -24,6 +24,7 @@ type Trust struct {
 	Roots         []*x509.Certificate
 	Intermediates []*x509.Certificate // complete the chains of stations that send only their leaf
 	Revoked       map[[32]byte]bool   // SHA-256 of revoked client certificates
+	Barred        []ocpp.StationID    // must not be connected
 }
 
 // tlsState holds what handshakes are made with. All of it can be replaced
@@ -45,6 +46,8 @@ type tlsNow struct {
 	known        map[[32]byte]bool // SHA-256 of what is in the two pools
 	expires      time.Time         // of the first of these
 	revoked      map[[32]byte]bool
+	dead         map[[16]byte]bool // the same, as connections remember their certificate
+	barred       []ocpp.StationID
 }
 
 // maxVerified bounds the verified chains that are remembered.
@@ -82,6 +85,10 @@ func (s *tlsState) set(t TLS) {
 	n := &tlsNow{
 		certificates: t.Certificates, tickets: t.Tickets, revoked: t.Trust.Revoked,
 		roots: x509.NewCertPool(), inter: x509.NewCertPool(), known: make(map[[32]byte]bool),
+		dead: make(map[[16]byte]bool, len(t.Trust.Revoked)), barred: t.Trust.Barred,
+	}
+	for sum := range t.Trust.Revoked {
+		n.dead[[16]byte(sum[:16])] = true
 	}
 	for pool, list := range map[*x509.CertPool][]*x509.Certificate{n.roots: t.Trust.Roots, n.inter: t.Trust.Intermediates} {
 		for _, c := range list {
@@ -247,27 +254,49 @@ func (s *tlsState) verify(n *tlsNow, cs tls.ConnectionState, now time.Time) erro
 	return nil
 }
 
-// Enforce closes the connections of stations whose certificate is revoked by
-// the current trust.
+// Enforce closes the connections that the current trust forbids and forgets what
+// is remembered of barred stations.
 func (g *Gateway) Enforce() {
 	n := g.tls.now.Load()
-	if n == nil || len(n.revoked) == 0 {
+	if n == nil || len(n.revoked)+len(n.barred) == 0 {
 		return
 	}
-	short := make(map[[16]byte]bool, len(n.revoked))
-	for sum := range n.revoked {
-		short[[16]byte(sum[:16])] = true
+	barred := make(map[string]bool, len(n.barred))
+	for _, station := range n.barred {
+		g.admit.drop(station)
+		barred[station.Fold()] = true
 	}
 	for _, c := range g.all() {
-		if c.leaf != ([16]byte{}) && short[c.leaf] {
+		if len(barred) > 0 && barred[c.id.Fold()] {
+			c.ws.Close(closePolicy, "no longer admitted", CloseRevoked)
+		} else if n.dead[c.leaf] {
 			c.ws.Close(closePolicy, "certificate revoked", CloseRevoked)
 		}
 	}
 }
 
-// Drop closes the station's connection; with a fingerprint (SHA-256, hex), only
-// if it rests on that certificate.
+// forbidden says why a connection that was just registered must end: its station
+// was dropped or its certificate revoked after it asked (Unix microseconds).
+// Empty: it may go on.
+func (g *Gateway) forbidden(c *conn, asked int64) string {
+	if n := g.tls.now.Load(); n != nil && n.dead[c.leaf] {
+		return "certificate revoked"
+	}
+	if g.admit.isDropped(c.id, asked) {
+		return "no longer admitted"
+	}
+	return ""
+}
+
+// Drop closes a station's connection and forgets its admission; with the
+// fingerprint of a certificate (SHA-256, hex), the connection only if it rests on
+// that.
 func (g *Gateway) Drop(station ocpp.StationID, fingerprint string, reason ws.CloseReason) {
+	if fingerprint == "" {
+		g.admit.drop(station) // first: a connection that is not registered yet finds it when it is
+	} else {
+		g.admit.forget(station)
+	}
 	c := g.lookup(station)
 	if c == nil {
 		return

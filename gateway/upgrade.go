@@ -62,6 +62,7 @@ func (g *Gateway) upgrade(ctx context.Context, r *ws.Request, profile ocpp.Secur
 			copy(leaf[:], sum[:])
 		}
 	}
+	asked := time.Now().UnixMicro()
 	d, err := g.admit.decide(ctx, cred)
 	if err != nil {
 		d = ocpp.Decision{Reason: ocpp.ReasonUnavailable, Detail: err.Error()}
@@ -100,7 +101,7 @@ func (g *Gateway) upgrade(ctx context.Context, r *ws.Request, profile ocpp.Secur
 		return ws.Response{Status: http.StatusSwitchingProtocols, CloseCode: closeProtocolError, CloseText: "no common subprotocol", Session: unspoken{}}
 	}
 	c := &conn{
-		g: g, id: d.Station, version: codeOf(version), profile: profile, leaf: leaf,
+		g: g, id: d.Station, version: codeOf(version), profile: profile, leaf: leaf, since: asked,
 		hold: inMilliseconds(g.cfg.HoldCalls), gap: inMilliseconds(time.Duration(d.Quirks.CallGap) * time.Millisecond),
 	}
 	if d.Quirks.HoldCalls > 0 {

@@ -93,7 +93,7 @@ func (p *process) startGateway(f *gatewayFlags) error {
 	if err != nil {
 		return err
 	}
-	keeper, err := newServerTLS(gw, client, f, cfg.ID, log)
+	keeper, err := newServerTLS(gw, client, f, cfg.ID, b.Reconnects, log)
 	if err != nil {
 		return err
 	}

@@ -37,6 +37,9 @@ type serverTLS struct {
 	names   []string
 	gateway string // for the authority's audit record
 
+	// reconnects counts how often the bus was away: what was told meanwhile is lost.
+	reconnects func() uint64
+
 	// Owned by run.
 	keys         []crypto.Signer
 	certificates []tls.Certificate
@@ -52,10 +55,11 @@ type serverTLS struct {
 const (
 	tlsPoll  = 30 * time.Second // between looks at files, trust and validity
 	tlsRetry = 2 * time.Second  // while the authority is away at the start
+	tlsBack  = time.Second      // between looks whether the bus was away
 )
 
-func newServerTLS(gw *gateway.Gateway, client *authority.Client, f *gatewayFlags, id string, log *slog.Logger) (*serverTLS, error) {
-	s := &serverTLS{gw: gw, client: client, log: log, names: f.ServerNames, gateway: "gateway " + id, refresh: make(chan struct{}, 1), ready: make(chan struct{})}
+func newServerTLS(gw *gateway.Gateway, client *authority.Client, f *gatewayFlags, id string, reconnects func() uint64, log *slog.Logger) (*serverTLS, error) {
+	s := &serverTLS{gw: gw, client: client, log: log, reconnects: reconnects, names: f.ServerNames, gateway: "gateway " + id, refresh: make(chan struct{}, 1), ready: make(chan struct{})}
 	for i := range f.ServerCert {
 		s.files = append(s.files, [2]string{f.ServerCert[i], f.ServerKey[i]})
 	}
@@ -115,7 +119,9 @@ func (s *serverTLS) changed() {
 
 func (s *serverTLS) run(ctx context.Context) error {
 	failed, started := false, false
-	for {
+	back := time.NewTicker(tlsBack)
+	defer back.Stop()
+	for seen := s.reconnects(); ; {
 		err := s.update(ctx)
 		wait := tlsPoll
 		if err != nil && ctx.Err() == nil {
@@ -129,11 +135,23 @@ func (s *serverTLS) run(ctx context.Context) error {
 			started = true
 			close(s.ready)
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-s.refresh:
-		case <-time.After(wait):
+		again := time.After(wait)
+	waiting:
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-back.C:
+				if n := s.reconnects(); n != seen {
+					seen = n
+					s.gw.Doubt()
+					break waiting
+				}
+			case <-s.refresh:
+				break waiting
+			case <-again:
+				break waiting
+			}
 		}
 	}
 }
@@ -262,7 +280,7 @@ func parseTrust(t authority.Trust) (gateway.Trust, error) {
 		}
 		revoked[[32]byte(sum)] = true
 	}
-	return gateway.Trust{Roots: roots, Intermediates: inter, Revoked: revoked}, nil
+	return gateway.Trust{Roots: roots, Intermediates: inter, Revoked: revoked, Barred: t.Barred}, nil
 }
 
 func parseCertificates(text string) ([]*x509.Certificate, error) {
@@ -290,11 +308,11 @@ func applyChange(gw *gateway.Gateway, t *serverTLS, data []byte) error {
 	case authority.ChangeTrust, authority.ChangeTickets, authority.ChangeCertificate:
 		t.changed()
 	}
-	if c.Station != "" {
-		gw.Forget(c.Station)
-	}
-	if c.Drop {
+	switch {
+	case c.Drop:
 		gw.Drop(c.Station, c.Fingerprint, gateway.CloseRevoked)
+	case c.Station != "":
+		gw.Forget(c.Station)
 	}
 	return nil
 }
