@@ -6,7 +6,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
+	"time"
 )
 
 // ClientTLS is how a station speaks TLS. The zero value is what most stations
@@ -96,6 +99,7 @@ func poolOf(roots []*x509.Certificate, alone bool) *x509.CertPool {
 // clientTLS makes the configuration of stations that connect to host. Session
 // tickets are kept for nobody: a shared cache would mix up identities.
 func clientTLS(host string, roots *x509.CertPool, options *ClientTLS) *tls.Config {
+	var last atomic.Pointer[believed]
 	config := &tls.Config{
 		ServerName: host,
 		MinVersion: tls.VersionTLS12,
@@ -108,9 +112,13 @@ func clientTLS(host string, roots *x509.CertPool, options *ClientTLS) *tls.Confi
 		// The server is verified below: crypto/tls knows no CN rule.
 		InsecureSkipVerify: true,
 		VerifyConnection: func(state tls.ConnectionState) error {
+			if last.Load().same(state.PeerCertificates) {
+				return nil
+			}
 			if err := verifyServer(state.PeerCertificates, host, roots); err != nil {
 				return &serverCertificateError{err}
 			}
+			last.Store(&believed{state.PeerCertificates, time.Now()})
 			return nil
 		},
 	}
@@ -124,6 +132,21 @@ func clientTLS(host string, roots *x509.CertPool, options *ClientTLS) *tls.Confi
 		}
 	}
 	return config
+}
+
+// believedFor is how long a server's chain that was verified is not verified
+// again: with thousands of stations that trust the same roots it would be a sixth
+// of what connecting costs.
+const believedFor = 10 * time.Second
+
+// believed is a chain that was verified.
+type believed struct {
+	chain []*x509.Certificate
+	at    time.Time
+}
+
+func (b *believed) same(chain []*x509.Certificate) bool {
+	return b != nil && time.Since(b.at) < believedFor && slices.EqualFunc(b.chain, chain, (*x509.Certificate).Equal)
 }
 
 // serverCertificateError says why a station does not believe the server.
