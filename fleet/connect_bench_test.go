@@ -74,7 +74,11 @@ func BenchmarkConnect(b *testing.B) {
 		done := make(chan error, 1)
 		measure(b, func() {
 			go func() { done <- f.Run(ctx) }()
-			for f.connectedAll() < b.N || f.stats.received.Load() < received*uint64(b.N) {
+			for {
+				n, _ := f.Presence()
+				if n == b.N && f.stats.received.Load() >= received*uint64(b.N) {
+					break
+				}
 				time.Sleep(time.Millisecond)
 			}
 		})
@@ -85,12 +89,4 @@ func BenchmarkConnect(b *testing.B) {
 	}
 	b.Run("connected", func(b *testing.B) { run(b, "CONN", 0, NeverBoots) })
 	b.Run("registered", func(b *testing.B) { run(b, "REG", 2) })
-}
-
-// connectedAll is how many stations are connected.
-func (f *Fleet) connectedAll() (n int) {
-	for i := range f.stats.connected {
-		n += int(f.stats.connected[i].Load())
-	}
-	return n
 }

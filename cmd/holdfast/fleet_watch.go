@@ -51,6 +51,7 @@ func (w *fleetWatch) whole() (fleetreport.Result, error) {
 		defer close(ended)
 		failed = w.run.Run(running, plan, planDone)
 	})
+	wg.Go(func() { keepPace(running, w.run.Presence) })
 	defer wg.Wait()
 	defer stop()
 	w.started = time.Now()

@@ -7,8 +7,6 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
-
-	"holdfast/gateway"
 )
 
 // GOGC of a process that holds connections. What a pod shows of an idle
@@ -90,10 +88,11 @@ func (p *pace) next(l load) (percent int, giveBack bool) {
 	return quietGC, giveBack
 }
 
-// keepPace follows pace until ctx ends, unless the operator chose a GOGC. A
+// keepPace follows pace until ctx ends, unless the operator chose a GOGC.
+// stations returns how many are connected, and how many came or went so far. A
 // return of memory is two collections, some milliseconds of CPU per 10,000
 // stations, and page faults when the memory is needed again.
-func keepPace(ctx context.Context, gw *gateway.Gateway) error {
+func keepPace(ctx context.Context, stations func() (open int, changes int64)) error {
 	if os.Getenv("GOGC") != "" {
 		<-ctx.Done()
 		return nil
@@ -103,7 +102,7 @@ func keepPace(ctx context.Context, gw *gateway.Gateway) error {
 	tick := time.NewTicker(paceInterval)
 	defer tick.Stop()
 	for {
-		percent, giveBack := p.next(readLoad(gw))
+		percent, giveBack := p.next(readLoad(stations()))
 		if percent != was {
 			was = percent
 			debug.SetGCPercent(percent)
@@ -120,7 +119,7 @@ func keepPace(ctx context.Context, gw *gateway.Gateway) error {
 	}
 }
 
-func readLoad(gw *gateway.Gateway) load {
+func readLoad(open int, changes int64) load {
 	samples := []metrics.Sample{
 		{Name: "/gc/cycles/total:gc-cycles"},
 		{Name: "/gc/heap/live:bytes"},
@@ -128,7 +127,7 @@ func readLoad(gw *gateway.Gateway) load {
 	}
 	metrics.Read(samples)
 	return load{
-		at: time.Now(), open: gw.Len(), changes: gw.Changes(),
+		at: time.Now(), open: open, changes: changes,
 		cycles: samples[0].Value.Uint64(), live: samples[1].Value.Uint64(), free: samples[2].Value.Uint64(),
 	}
 }

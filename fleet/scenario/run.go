@@ -353,6 +353,15 @@ func (r *Run) Stats() fleet.Stats {
 	return total
 }
 
+// Presence is how many stations are connected, and how often one came or went.
+func (r *Run) Presence() (connected int, changes int64) {
+	for _, f := range r.all() {
+		n, k := f.Presence()
+		connected, changes = connected+n, changes+k
+	}
+	return connected, changes
+}
+
 // Settle ends every charging session and waits until every transaction message
 // is acknowledged. Stations that are away come back for it.
 func (r *Run) Settle(ctx context.Context) error {
