@@ -269,10 +269,15 @@ func (s *station) setChargingProfile16(r struct {
 		Level    int              `json:"stackLevel"`
 		Purpose  string           `json:"chargingProfilePurpose"`
 		Schedule chargingSchedule `json:"chargingSchedule"`
+		profileTimes
 	} `json:"csChargingProfiles"`
 }) any {
 	p := r.Profile
-	return simple{s.setProfile(chargingProfile{r.Connector, p.ID, p.Level, p.Purpose, p.Schedule})}
+	profile, ok := s.newProfile(chargingProfile{connector: r.Connector, id: p.ID, stackLevel: p.Level, purpose: p.Purpose, schedule: p.Schedule}, p.profileTimes)
+	if !ok {
+		return simple{"Rejected"}
+	}
+	return simple{s.setProfile(profile)}
 }
 
 func (s *station) clearChargingProfile16(r struct {
@@ -291,17 +296,14 @@ func (s *station) clearChargingProfile16(r struct {
 }
 
 func (s *station) compositeSchedule16(r struct {
-	Connector int `json:"connectorId"`
-	Duration  int `json:"duration"`
+	Connector int    `json:"connectorId"`
+	Duration  int    `json:"duration"`
+	Unit      string `json:"chargingRateUnit"`
 }) any {
-	if r.Connector < 0 || r.Connector > len(s.connectors) {
-		return simple{"Rejected"}
-	}
-	schedule, ok := s.composite(r.Connector)
+	schedule, ok := s.composite(r.Connector, r.Duration, r.Unit)
 	if !ok {
 		return simple{"Rejected"}
 	}
-	schedule.Duration = &r.Duration
 	return struct {
 		Status    string            `json:"status"`
 		Connector int               `json:"connectorId"`

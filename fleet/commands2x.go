@@ -287,6 +287,7 @@ type profile2x struct {
 	Level     int                `json:"stackLevel"`
 	Purpose   string             `json:"chargingProfilePurpose"`
 	Schedules []chargingSchedule `json:"chargingSchedule"`
+	profileTimes
 }
 
 func (s *station) setChargingProfile2x(r struct {
@@ -297,7 +298,11 @@ func (s *station) setChargingProfile2x(r struct {
 		return simple{"Rejected"}
 	}
 	p := r.Profile
-	return simple{s.setProfile(chargingProfile{r.EVSE, p.ID, p.Level, p.Purpose, p.Schedules[0]})}
+	profile, ok := s.newProfile(chargingProfile{connector: r.EVSE, id: p.ID, stackLevel: p.Level, purpose: p.Purpose, schedule: p.Schedules[0]}, p.profileTimes)
+	if !ok {
+		return simple{"Rejected"}
+	}
+	return simple{s.setProfile(profile)}
 }
 
 func (s *station) clearChargingProfile2x(r struct {
@@ -319,11 +324,12 @@ func (s *station) clearChargingProfile2x(r struct {
 }
 
 func (s *station) compositeSchedule2x(r struct {
-	EVSE     int `json:"evseId"`
-	Duration int `json:"duration"`
+	EVSE     int    `json:"evseId"`
+	Duration int    `json:"duration"`
+	Unit     string `json:"chargingRateUnit"`
 }) any {
-	schedule, ok := s.composite(r.EVSE)
-	if !ok || r.EVSE < 0 || r.EVSE > len(s.connectors) {
+	schedule, ok := s.composite(r.EVSE, r.Duration, r.Unit)
+	if !ok {
 		return simple{"Rejected"}
 	}
 	type composite struct {
@@ -336,7 +342,7 @@ func (s *station) compositeSchedule2x(r struct {
 	return struct {
 		Status   string    `json:"status"`
 		Schedule composite `json:"schedule"`
-	}{"Accepted", composite{r.EVSE, r.Duration, wireTime(s.f.clock(s.f.elapsed())), schedule.Unit, schedule.Periods}}
+	}{"Accepted", composite{r.EVSE, *schedule.Duration, wireTime(s.f.clock(s.f.elapsed())), schedule.Unit, schedule.Periods}}
 }
 
 func (s *station) installedIDs2x(r struct {

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -71,7 +72,10 @@ func TestRemote16(t *testing.T) {
 		"chargingProfileKind": "Absolute", "chargingSchedule": object{"chargingRateUnit": "A", "chargingSchedulePeriod": []object{{"startPeriod": 0, "limit": 16}}}}}
 	want("GetCompositeSchedule", object{"connectorId": 1, "duration": 60}, "Rejected")
 	want("SetChargingProfile", profile, "Accepted")
-	want("GetCompositeSchedule", object{"connectorId": 1, "duration": 60}, "Accepted")
+	frame = s.call(cs, "GetCompositeSchedule", object{"connectorId": 1, "duration": 60})
+	if got, want := string(frame.Payload), `"chargingSchedule":{"chargingRateUnit":"W","duration":60,"chargingSchedulePeriod":[{"startPeriod":0,"limit":11040}]}}`; !strings.HasSuffix(got, want) {
+		t.Errorf("%s, want %s", got, want)
+	}
 	want("ClearChargingProfile", object{"id": 1}, "Accepted")
 	want("ClearChargingProfile", object{"id": 1}, "Unknown")
 	want("GetLog", object{"requestId": 1, "logType": "SecurityLog"}, "Accepted")

@@ -144,8 +144,8 @@ func (s *station) begin(i int, tag string, remoteID *int) {
 	c := &s.connectors[i]
 	now := s.f.elapsed()
 	c.phase = charging
-	c.power = s.f.behave.power(0)
 	c.tx = &transaction{tag: tag, began: now, metered: now, length: max(time.Millisecond, s.f.real(c.plan.length))}
+	c.power = s.power(i, now)
 	if s.id.Version.Is2x() {
 		s.txIDs++
 		c.tx.id = s.f.run + "-" + strconv.FormatUint(uint64(s.txIDs), 36)
@@ -194,6 +194,7 @@ func (s *station) end(i int, now time.Duration, reason endReason) {
 	c.power = 0
 	s.speaks.stop(s, i, final, reason)
 	c.tx = nil
+	s.endTxProfiles(i)
 	c.phase = finishing
 	s.f.stats.transactions.Add(-1)
 	s.reportConnector(i)
@@ -222,7 +223,7 @@ func (s *station) meterStep(i int, now time.Duration) {
 func (s *station) sample(i int, now time.Duration) sample {
 	c := &s.connectors[i]
 	now = max(now, c.tx.metered) // a task may be late, and something else have read the meter
-	power := s.f.behave.power(float64(now-c.tx.began) / float64(c.tx.length))
+	power := s.power(i, now)
 	hours := float64(now-c.tx.metered) * s.f.behave.TimeFactor / float64(time.Hour)
 	c.register += (c.power + power) / 2 * hours
 	c.power, c.tx.metered = power, now
