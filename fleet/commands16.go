@@ -159,7 +159,7 @@ func (s *station) unlock16(r struct {
 	return simple{"Unlocked"}
 }
 
-func clearCache(*station, nothing) any { return simple{"Accepted"} }
+func clearCache(s *station, _ nothing) any { return simple{s.clearCache()} }
 
 func dataTransfer(_ *station, r struct {
 	Vendor  string `json:"vendorId"`

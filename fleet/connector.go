@@ -115,28 +115,41 @@ func (s *station) unplug(i int, now time.Duration) {
 	s.planVisit(i, now)
 }
 
-// authorize asks the server whether the driver may charge. An offline station
-// trusts the driver (OCPP 1.6 §4.2, 2.x C15).
+// authorize asks the server whether the driver may charge, unless the station
+// knows; offline it decides itself (OCPP 1.6 §3.4, §4.2, 2.x C12 to C15).
 func (s *station) authorize(i int) {
 	c := &s.connectors[i]
 	visit, tag := c.visit, c.plan.tag
+	if s.conn != nil && s.preAuthorized(tag) {
+		s.begin(i, tag, nil)
+		return
+	}
 	s.call("Authorize", s.speaks.authorize(tag), func(result json.RawMessage, err error) {
 		if c.visit != visit || c.phase != plugged {
 			return
 		}
 		if err == nil {
-			var status string
-			if status, err = s.speaks.authorized(s, result); err == nil && status != "Accepted" {
-				err = errors.New("driver not accepted")
+			var info tokenInfo
+			if info, err = s.speaks.authorized(s, result); err == nil {
+				info.tag = tag
+				s.remember(info)
+				if info.status != "Accepted" {
+					err = errDriver
+				}
 			}
 		}
-		if err != nil && !errors.Is(err, errOffline) || s.settled {
+		if errors.Is(err, errOffline) && s.trusted(tag) {
+			err = nil
+		}
+		if err != nil || s.settled {
 			s.unplug(i, s.f.elapsed())
 			return
 		}
 		s.begin(i, tag, nil)
 	})
 }
+
+var errDriver = errors.New("driver not accepted")
 
 // begin starts a transaction at connector i. remoteID is the server's, if it
 // asked for it in 2.x.

@@ -12,7 +12,7 @@ import (
 type dialect struct {
 	boot               func(s *station) any
 	authorize          func(tag string) any
-	authorized         func(s *station, result json.RawMessage) (status string, err error)
+	authorized         func(s *station, result json.RawMessage) (tokenInfo, error)
 	status             func(s *station, connector int) string
 	statusNotification func(s *station, connector int, at time.Time) any
 	meterValues        func(s *station, connector int) (action string, payload any) // outside of a transaction's own messages

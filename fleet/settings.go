@@ -63,6 +63,7 @@ var settings = []setting{
 	{"LocalAuthorizeOffline", "AuthCtrlr", "LocalAuthorizeOffline", "", "true", readWrite, kindBool},
 	{"LocalPreAuthorize", "AuthCtrlr", "LocalPreAuthorize", "", "false", readWrite, kindBool},
 	{"AllowOfflineTxForUnknownId", "AuthCtrlr", "OfflineTxForUnknownIdEnabled", "", "true", readWrite, kindBool},
+	{"AuthorizationCacheEnabled", "AuthCacheCtrlr", "Enabled", "", "true", readWrite, kindBool},
 	{"LocalAuthListEnabled", "LocalAuthListCtrlr", "Enabled", "", "true", readWrite, kindBool},
 	{"LocalAuthListMaxLength", "LocalAuthListCtrlr", "Entries", "", strconv.Itoa(maxLocalList), readOnly, kindCount},
 	{"SendLocalListMaxLength", "LocalAuthListCtrlr", "ItemsPerMessage", "", strconv.Itoa(maxLocalList), readOnly, kindCount},
@@ -167,6 +168,9 @@ func (s *station) changed(key string) (int, bool) {
 	n, err := strconv.Atoi(text)
 	return n, err == nil
 }
+
+// enabled is a setting of kind kindBool, by its name.
+func (s *station) enabled(key string) bool { return s.value(settingByKey(key)) == "true" }
 
 func (s *station) meterInterval() time.Duration {
 	if n, ok := s.changed("MeterValueSampleInterval"); ok {

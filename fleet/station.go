@@ -77,6 +77,7 @@ type station struct {
 // extra is the state of functions that few stations use at a time.
 type extra struct {
 	list         localList
+	cache        []tokenInfo         // the authorization cache, oldest first
 	reservations map[int]reservation // by id
 	profiles     []chargingProfile
 	renewal      renewal

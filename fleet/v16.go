@@ -37,6 +37,7 @@ type authorize16 struct {
 
 type idTagInfo struct {
 	Status string `json:"status"`
+	Expiry string `json:"expiryDate,omitempty"`
 }
 
 type statusNotification16 struct {
@@ -87,11 +88,11 @@ func (s *station) firmware() string {
 	return "1.0"
 }
 
-func authorized16(s *station, result json.RawMessage) (string, error) {
+func authorized16(s *station, result json.RawMessage) (tokenInfo, error) {
 	answer, err := decode[struct {
 		Info idTagInfo `json:"idTagInfo"`
 	}](s, "Authorize", result)
-	return answer.Info.Status, err
+	return tokenInfo{status: answer.Info.Status, until: answer.Info.Expiry}, err
 }
 
 func status16(s *station, connector int) string {
@@ -150,6 +151,7 @@ func start16(s *station, connector int, now sample, _ *int) {
 			}
 			tx.id = strconv.Itoa(*answer.Transaction)
 			s.f.ledger.name(tx.entry, tx.id)
+			s.remember(tokenInfo{tx.tag, answer.Info.Status, answer.Info.Expiry})
 			if running := &s.connectors[connector]; running.tx == tx && answer.Info.Status != "Accepted" {
 				s.end(connector, s.f.elapsed(), endDeauthorized) // StopTransactionOnInvalidId
 			}

@@ -46,6 +46,7 @@ type authorize2x struct {
 
 type idTokenInfo struct {
 	Status string `json:"status"`
+	Expiry string `json:"cacheExpiryDateTime,omitempty"`
 }
 
 type statusNotification2x struct {
@@ -100,11 +101,11 @@ type meterValues2xRequest struct {
 	Values []meterValue2x `json:"meterValue"`
 }
 
-func authorized2x(s *station, result json.RawMessage) (string, error) {
+func authorized2x(s *station, result json.RawMessage) (tokenInfo, error) {
 	answer, err := decode[struct {
 		Info idTokenInfo `json:"idTokenInfo"`
 	}](s, "Authorize", result)
-	return answer.Info.Status, err
+	return tokenInfo{status: answer.Info.Status, until: answer.Info.Expiry}, err
 }
 
 func status2x(s *station, connector int) string {
@@ -147,6 +148,9 @@ func (s *station) event(connector int, kind partKind, event transactionEvent, no
 			answer, err := decode[struct {
 				Info *idTokenInfo `json:"idTokenInfo"`
 			}](s, "TransactionEvent", result)
+			if err == nil && answer.Info != nil {
+				s.remember(tokenInfo{tx.tag, answer.Info.Status, answer.Info.Expiry})
+			}
 			running := &s.connectors[connector]
 			if err == nil && answer.Info != nil && answer.Info.Status != "Accepted" && running.tx == tx {
 				s.end(connector, s.f.elapsed(), endDeauthorized) // C15, E05
