@@ -18,6 +18,7 @@ run: build ## every role in one process, with 200 simulated stations that charge
 test: vet ## everything, the race detector included
 	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /e2e)
 	$(GO) test ./memory # figures that the race detector would distort
+	$(GO) test -run IdleMemory ./fleet
 	$(GO) test -count=1 -p 1 -timeout 20m ./e2e/... # whole processes, one kind at a time
 
 vet:
