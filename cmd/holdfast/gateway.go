@@ -139,7 +139,9 @@ func (p *process) startGateway(f *gatewayFlags) error {
 	p.admin.register(gw.Collectors())
 	p.admin.account.SetStations(stationsOf(gw))
 	p.services.start("memory limit", func(ctx context.Context) error { return keepLimit(ctx, p.admin.account, gw.Profiles) }, nil)
-	p.services.start("garbage collection", func(ctx context.Context) error { return keepPace(ctx, func() (int, int64) { return gw.Len(), gw.Changes() }) }, nil)
+	p.services.start("garbage collection", func(ctx context.Context) error {
+		return keepPace(ctx, func() (int, int64) { return gw.Len(), gw.Changes() })
+	}, nil)
 	p.admin.askReady(memoryFull(p.admin.account))
 	p.admin.askCheck(gw.Check)
 	p.admin.askCheck(func() error { return checkGoroutines(gw.Goroutines, memory.Roles) })
