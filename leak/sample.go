@@ -25,7 +25,10 @@ func SampleOf(r memory.Report) Sample {
 	if live == 0 { // no collection yet
 		live = math.NaN()
 	}
-	s.Values = Values{live, bytes(memory.HeapUnused), bytes(memory.Metadata), bytes(memory.OffHeap), math.NaN(),
+	// What Go's heap holds and nobody wrote to yet lowers off_heap, and lets it grow
+	// when it is written to: for hours, and for nothing.
+	offHeap := bytes(memory.OffHeap) + float64(r.Untouched)
+	s.Values = Values{live, bytes(memory.HeapUnused), bytes(memory.Metadata), offHeap, math.NaN(),
 		float64(r.Goroutines), math.NaN(), math.NaN(), math.NaN()}
 	if r.RSS > 0 { // Linux
 		s.Values[SocketBuffers.Index()] = float64(r.Kernel.SocketBuffers)

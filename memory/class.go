@@ -31,10 +31,10 @@ const (
 	Shared Class = "shared"
 	// OffHeap is the anonymous memory that Go does not know (mmap, C libraries,
 	// the binary's data segment) less the memory that Go counts but never
-	// touched, which the kernel did not have to supply. The two cannot be told
-	// apart from outside, so this class is signed: a young process shows some
-	// MB below zero, the untouched part of Metadata, and a large make that
-	// nobody wrote to lowers it by its size. Its changes are what to watch.
+	// touched, which the kernel did not have to supply. So this class is signed: a
+	// large make that nobody wrote to lowers it by its size. Report.Untouched is
+	// that part of the heap; without it a young process still shows a MB or two
+	// below zero, the untouched part of Metadata. Its changes are what to watch.
 	//
 	// Of Node.js it is what V8 does not know: C++ libraries, OpenSSL, what
 	// malloc keeps. Where a source knows only the resident set as a whole (a

@@ -6,6 +6,7 @@ import "runtime/metrics"
 type goruntime struct {
 	classes    map[Class]int64
 	mapped     int64 // all that Go counts and has not returned to the kernel
+	heap       int64 // of this what is in the heap's arenas
 	limit      int64 // GOMEMLIMIT
 	goroutines int64
 	backlog    Backlog
@@ -46,6 +47,7 @@ func readRuntime() goruntime {
 			Stacks:      value(9) + value(10),
 		},
 		mapped:     value(4) - value(5),
+		heap:       objects + value(7) + value(8) + value(9),
 		limit:      value(2),
 		goroutines: value(3),
 		backlog:    Backlog{Cleanups: max(0, value(11)-value(12)), Finalizers: max(0, value(13)-value(14))},

@@ -69,12 +69,14 @@ func readCgroup() (*Cgroup, error) {
 	return &c, nil
 }
 
-func readRollup() (rollup, error) {
-	text, err := os.ReadFile("/proc/self/smaps_rollup")
+// readMappings reads the page tables, with the mappings around an address.
+func readMappings(address uintptr) (mappings, error) {
+	f, err := os.Open("/proc/self/smaps")
 	if err != nil {
-		return rollup{}, err
+		return mappings{}, err
 	}
-	return parseRollup(string(text))
+	defer f.Close()
+	return parseMappings(f, uint64(address))
 }
 
 // Indices into what SO_MEMINFO fills in, SK_MEMINFO_* of linux/sock_diag.h.

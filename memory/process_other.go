@@ -16,4 +16,4 @@ func readProcess([]uint16, []Cohort) (*process, error) { return nil, nil }
 
 func readCgroup() (*Cgroup, error) { return nil, nil }
 
-func readRollup() (rollup, error) { return rollup{}, nil }
+func readMappings(uintptr) (mappings, error) { return mappings{}, nil }
