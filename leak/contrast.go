@@ -16,7 +16,7 @@ const (
 	Fleet = "fleet"
 
 	// maxMembers bounds the processes that are compared; more are ignored and
-	// counted. Each takes about 8 KB.
+	// counted. Each takes 13 KB (go test -v -run TestSizes ./leak).
 	maxMembers = 1000
 	// maxStanding bounds the verdicts of processes that are remembered.
 	maxStanding = 1000
@@ -31,6 +31,10 @@ const (
 // fleetWindows have lower floors than those of one process: what all processes
 // do, day and night, deployments and storms, cancels out.
 var fleetWindows = [...]window{{24, 0.01, 0.004}, {48, 0.0075, 0.003}, {72, 0.0075, 0.003}}
+
+// meanShare is the least growth of the mean of all processes, as a share of the
+// resident set: that of a single process in the windows of two and three days.
+const meanShare = 0.02
 
 // Contrast compares gateways whose connections are made up differently: pods
 // with more mutual TLS grow faster if mutual TLS leaks. It finds leaks that are
@@ -48,9 +52,9 @@ type Contrast struct {
 // member is what a Contrast knows of one process, by the hour.
 type member struct {
 	started time.Time
-	last    int64 // hour of the newest complete value
-	hour    int64 // being gathered
-	reports []Report
+	last    int64    // hour of the newest complete value
+	hour    int64    // being gathered
+	blocks  []hourOf // of it
 	hours   []hourOf
 }
 
@@ -136,35 +140,38 @@ func (m *member) add(r Report) {
 				m.push(missingHour(r.Opened))
 			}
 		}
-		m.last, m.hour, m.reports = hour-1, hour, m.reports[:0]
+		m.last, m.hour, m.blocks = hour-1, hour, m.blocks[:0]
 	}
-	if len(m.reports) < perHour {
-		m.reports = append(m.reports, r)
+	if len(m.blocks) == perHour {
+		return
 	}
+	b := missingHour(r.Opened)
+	b.rss = r.RSS
+	for i, c := range classes {
+		if v, ok := r.Known[c]; ok {
+			b.residuals[i] = v - r.Beta[c]*r.Connections
+		}
+	}
+	m.blocks = append(m.blocks, b)
 }
 
 // complete condenses the blocks of an hour.
 func (m *member) complete() {
-	if len(m.reports) == 0 {
+	if len(m.blocks) == 0 {
 		m.push(missingHour(Opened{}))
 		return
 	}
-	h := hourOf{opened: m.reports[len(m.reports)-1].Opened}
-	var list []float64
-	for i, c := range classes {
-		list = list[:0]
-		for _, r := range m.reports {
-			if v, ok := r.Known[c]; ok {
-				list = append(list, v-r.Beta[c]*r.Connections)
-			}
+	median := func(of func(hourOf) float64) float64 {
+		list := make([]float64, 0, perHour)
+		for _, b := range m.blocks {
+			list = append(list, of(b))
 		}
-		h.residuals[i] = Median(list)
+		return Median(known(list))
 	}
-	list = list[:0]
-	for _, r := range m.reports {
-		list = append(list, r.RSS)
+	h := hourOf{opened: m.blocks[len(m.blocks)-1].opened, rss: median(func(b hourOf) float64 { return b.rss })}
+	for i := range classes {
+		h.residuals[i] = median(func(b hourOf) float64 { return b.residuals[i] })
 	}
-	h.rss = Median(list)
 	m.push(h)
 }
 
@@ -283,11 +290,16 @@ func (c *Contrast) judge(class int, names []string, now time.Time) (bool, trend,
 				}
 			}
 		}
-		if oldest*float64(time.Hour) < float64(grownAge) || w.hours < 48 {
+		// Counts of a single process are exact enough.
+		if oldest*float64(time.Hour) < float64(grownAge) || w.hours < 48 || classes[class].Count() {
 			continue
 		}
+		// What all processes have in common, such as the warm-up of the same release,
+		// does not cancel out in their mean: it must grow by as much as a single
+		// process's.
+		floor = max(leastBytes, meanShare*rss)
 		x := comparison{mean(rs), CohortUnknown, rss}
-		if t, ok := testTrend(x.series, x.series, w.hours, 1, 0, quantile); ok && t.grows(max(floor, 0.01*rss)) && t.shape == steady {
+		if t, ok := testTrend(x.series, x.series, w.hours, 1, 0, quantile); ok && t.grows(floor) && t.shape == steady {
 			return true, t, x
 		}
 	}

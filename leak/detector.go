@@ -111,8 +111,9 @@ var priors = map[Class]Ratio{
 	Retained:      {0, 0},
 }
 
-// Detector watches one process. It is not safe for concurrent use. It holds
-// about 70 KB.
+// Detector watches one process. It is not safe for concurrent use. After three
+// days it holds 70 KB (go test -v -run TestSizes ./leak). A sample costs 5 µs, an
+// hourly check 1.6 ms and 0.5 MB of garbage (BenchmarkAdd, BenchmarkCheck).
 type Detector struct {
 	cfg     DetectorConfig
 	last    Sample
@@ -249,6 +250,8 @@ func (d *Detector) judge(c Class, now time.Time, y, r, load []float64, se, rss f
 			}
 		case t.shape == stepped:
 			speaks = Stepped
+		case t.shape == returning:
+			speaks = OK
 		case t.shape == saturating || !c.Count() && tooYoung(age, t, rss):
 			speaks = Warming
 		default:

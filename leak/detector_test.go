@@ -63,6 +63,8 @@ func TestStates(t *testing.T) {
 			}
 		}, OK}, // a step alone is no trend by rank
 		{"saturation", HeapLive, 40, func(h float64, s *Sample) { s.Values[0] += 20e6 * (1 - math.Exp(-h/12)) }, Warming},
+		{"a cache that is emptied every 16 hours", HeapLive, 70, func(h float64, s *Sample) { s.Values[0] += 1e6 * math.Mod(h, 16) }, OK},
+		{"a leak beside such a cache", HeapLive, 70, func(h float64, s *Sample) { s.Values[0] += 1e6*math.Mod(h, 16) + 400e3*h }, Leaking},
 		{"unknown class", OffHeap, 60, func(h float64, s *Sample) { s.Values[3] = math.NaN() }, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

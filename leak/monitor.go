@@ -18,8 +18,8 @@ type MonitorConfig struct {
 	Detector DetectorConfig
 	// Read takes a sample now. Required.
 	Read func() (Sample, error)
-	// Interval between samples. Zero means SampleInterval. A sample costs some
-	// milliseconds, for 16,000 connections about 10.
+	// Interval between samples. Zero means SampleInterval. What a sample costs is
+	// the account of the process that Read takes: memory.Account.Read has figures.
 	Interval time.Duration
 	// Verdict is told of verdicts that are new or changed, Blocks of every block
 	// with what one connection adds to each class. Neither may block for long.

@@ -34,7 +34,9 @@ const (
 )
 
 // window is one length of time over which growth is tested. A window of whole
-// days cancels day and night; shorter ones must show more growth.
+// days cancels day and night. Shorter ones must show more growth, 1 and 2 % an
+// hour: half a day of a cache that is emptied at night rises as steadily as a
+// leak, and a slower leak can wait for a day.
 type window struct {
 	hours  int
 	bytes  float64 // least growth of a byte class, as a share of RSS
@@ -42,7 +44,7 @@ type window struct {
 }
 
 var windows = [...]window{
-	{6, 0.12, 0.01}, {12, 0.06, 0.01}, {24, 0.025, 0.005}, {48, 0.02, 0.004}, {72, 0.02, 0.004},
+	{6, 0.12, 0.01}, {12, 0.12, 0.01}, {24, 0.025, 0.005}, {48, 0.02, 0.004}, {72, 0.02, 0.004},
 }
 
 // shape is what growth looks like if it is not a leak's.
@@ -52,6 +54,7 @@ const (
 	steady     shape = iota
 	saturating       // it comes to an end
 	stepped          // it happened at once
+	returning        // it was there before, and went away
 )
 
 // trend is the test of one series over one window.
@@ -78,6 +81,7 @@ func testTrend(r, slack []float64, hours, rate int, extra, quantile float64) (t 
 	if len(r) < n || n < testBlocks {
 		return t, false
 	}
+	earlier := r[:len(r)-n]
 	r = r[len(r)-n:]
 	missing := 0
 	for _, v := range r {
@@ -115,7 +119,32 @@ func testTrend(r, slack []float64, hours, rate int, extra, quantile float64) (t 
 	}
 	t.noise = Spread(rest)
 	t.shape = shapeOf(x, y, line)
+	if t.shape == steady && wasThere(earlier, y[testBlocks-1], t.growth, n, quantile) {
+		t.shape = returning
+	}
 	return t, true
+}
+
+const (
+	newLevel     = 0.25 // of the growth must be above what there was before
+	earlierShare = 0.5  // of the window must lie before it, to know
+	usualHigh    = 0.9  // quantile of what there was
+)
+
+// wasThere reports whether a series has only come back to where it was before
+// the window of n values: what a cache does that is emptied now and then. A leak
+// goes where the process has never been.
+func wasThere(earlier []float64, last, growth float64, n int, quantile float64) bool {
+	size := n / testBlocks // values in a median
+	blocks := len(earlier) / size
+	if float64(blocks) < earlierShare*testBlocks {
+		return false
+	}
+	before := known(BlockQuantiles(earlier[len(earlier)-blocks*size:], blocks, quantile))
+	if float64(len(before)) < earlierShare*testBlocks {
+		return false
+	}
+	return last < Quantile(before, usualHigh)+newLevel*growth
 }
 
 // shapeOf tells a leak's growth from growth that ends.
