@@ -59,6 +59,9 @@ func (c *allCommand) Run(e *env) error {
 	if err == nil {
 		err = p.startLeakDetector(&c.adminFlags, "all", c.GatewayID)
 	}
+	if err == nil {
+		err = p.startProfilePush(&c.pyroscopeFlags, "all", c.GatewayID)
+	}
 	if err == nil && c.Demo > 0 {
 		err = p.startDemo(c.Demo, c.Data, &c.gatewayFlags)
 	}

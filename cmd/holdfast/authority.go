@@ -67,6 +67,9 @@ func (c *authorityCommand) Run(e *env) error {
 	if err == nil {
 		err = p.startLeakDetector(&c.adminFlags, "authority", "")
 	}
+	if err == nil {
+		err = p.startProfilePush(&c.pyroscopeFlags, "authority", "")
+	}
 	return p.run(err)
 }
 

@@ -59,6 +59,9 @@ func (c *csmsCommand) Run(e *env) error {
 	if err == nil {
 		err = p.startLeakDetector(&c.adminFlags, "csms", "")
 	}
+	if err == nil {
+		err = p.startProfilePush(&c.pyroscopeFlags, "csms", "")
+	}
 	return p.run(err)
 }
 

@@ -36,6 +36,7 @@ type adminFlags struct {
 	MemoryHistory  string `help:"File that keeps a week of this process's memory over restarts, 300 KB. Default: DATA/memory-ROLE.history where there is --data; none in a gateway." type:"path" placeholder:"FILE"`
 	Evidence       string `help:"Directory for profiles of leaks, at most 256 MB. Default: in memory, at most 8 MB." type:"path" placeholder:"DIR"`
 	MemoryTarget   int64  `help:"Memory in bytes at which an autoscaler holds a pod, for the forecast of a leak. Default: 80 % of the memory limit." default:"0"`
+	pyroscopeFlags
 }
 
 // databaseFlags name the record.

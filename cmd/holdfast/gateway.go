@@ -41,6 +41,9 @@ func (c *gatewayCommand) Run(e *env) error {
 	if err == nil {
 		err = p.startLeakDetector(&c.adminFlags, "gateway", c.GatewayID)
 	}
+	if err == nil {
+		err = p.startProfilePush(&c.pyroscopeFlags, "gateway", c.GatewayID)
+	}
 	return p.run(err)
 }
 

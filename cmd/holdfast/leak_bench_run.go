@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -39,8 +40,8 @@ const benchMost = 1
 type benchRun struct {
 	benchCase
 	Gateways []benchGateway `json:"gateways"`
-	// Fleet is the hour of the first verdict of the comparison; 0: none.
-	Fleet float64 `json:"comparison_verdict_hours,omitempty"`
+	// Fleet are the verdicts of the comparison.
+	Fleet []*benchVerdict `json:"comparison_verdicts,omitempty"`
 	// Named is the cohort that was named last, Ever each that ever was.
 	Named   leak.Cohort   `json:"cohort_named,omitempty"`
 	Ever    []leak.Cohort `json:"cohorts_ever_named,omitempty"`
@@ -49,22 +50,22 @@ type benchRun struct {
 
 // benchGateway is one gateway of a run.
 type benchGateway struct {
-	Share    float64        `json:"mtls_share"`
-	Rate     float64        `json:"percent_per_hour"` // of its own leak; 0: none
-	Verdicts []benchVerdict `json:"verdicts,omitempty"`
-	RawMK    []float64      `json:"raw_mann_kendall_hours,omitempty"` // of the first alarm before the onset, and after
-	OLS      []float64      `json:"ols_hours,omitempty"`
-	BlockMK  []float64      `json:"block_mann_kendall_hours,omitempty"`
-	FirstRSS float64        `json:"rss_at_first_bytes"`
-	LastRSS  float64        `json:"rss_at_last_bytes"`
-	Leaked   float64        `json:"leaked_bytes"`
-	Opened   int            `json:"connections_opened"`
-	Failed   int            `json:"connections_failed"`
-	Samples  int            `json:"samples"`
-	CPU      int64          `json:"samples_cpu_ns"`
+	Share    float64         `json:"mtls_share"`
+	Rate     float64         `json:"percent_per_hour"` // of its own leak; 0: none
+	Verdicts []*benchVerdict `json:"verdicts,omitempty"`
+	RawMK    []float64       `json:"raw_mann_kendall_hours,omitempty"` // of the first alarm before the onset, and after
+	OLS      []float64       `json:"ols_hours,omitempty"`
+	BlockMK  []float64       `json:"block_mann_kendall_hours,omitempty"`
+	FirstRSS float64         `json:"rss_at_first_bytes"`
+	LastRSS  float64         `json:"rss_at_last_bytes"`
+	Leaked   float64         `json:"leaked_bytes"`
+	Opened   int             `json:"connections_opened"`
+	Failed   int             `json:"connections_failed"`
+	Samples  int             `json:"samples"`
+	CPU      int64           `json:"samples_cpu_ns"`
 }
 
-// benchVerdict is a verdict of a gateway by itself.
+// benchVerdict is a verdict.
 type benchVerdict struct {
 	Hour   float64     `json:"hour"`
 	Class  leak.Class  `json:"class"`
@@ -187,7 +188,7 @@ func (c *leakBench) run(ctx context.Context, site *benchSite, number int, k benc
 		}
 	}
 	naive := make([]leak.Naive, c.Gateways)
-	seen := newBenchVerdicts(start.Time, k)
+	seen := newBenchVerdicts(start.Time)
 	for step := range int(time.Duration(c.Hours) * time.Hour / benchStep) {
 		hour := float64(step) * benchStep.Hours()
 		to := start.Time.Add(time.Duration(step+1) * benchStep)
@@ -283,13 +284,12 @@ func (g *benchGateway) stepped(s benchStepped, hour, onset float64, naive *leak.
 // benchVerdicts follows the record of verdicts as it changes.
 type benchVerdicts struct {
 	start time.Time
-	seen  map[string]bool // by ID
-	at    map[string][2]int
+	at    map[string]*benchVerdict // by ID
 	ever  map[leak.Cohort]bool
 }
 
-func newBenchVerdicts(start time.Time, _ benchCase) *benchVerdicts {
-	return &benchVerdicts{start: start, seen: make(map[string]bool), at: make(map[string][2]int), ever: make(map[leak.Cohort]bool)}
+func newBenchVerdicts(start time.Time) *benchVerdicts {
+	return &benchVerdicts{start: start, at: make(map[string]*benchVerdict), ever: make(map[leak.Cohort]bool)}
 }
 
 // look reads the operator API.
@@ -310,28 +310,30 @@ func (b *benchVerdicts) look(ctx context.Context, cl *client, out *benchRun) err
 			b.ever[cohort] = true
 			out.Ever = append(out.Ever, cohort)
 		}
-		if at, ok := b.at[v.ID]; ok {
-			out.Gateways[at[0]].Verdicts[at[1]].Cohort = cohort
+		if known := b.at[v.ID]; known != nil {
+			known.Cohort = cohort
 			continue
 		}
-		if b.seen[v.ID] {
-			continue
+		list := &out.Fleet
+		if v.Process != leak.Fleet {
+			var i int
+			if _, err := fmt.Sscanf(v.Process, "gateway/gw-%d", &i); err != nil || i >= len(out.Gateways) {
+				return fmt.Errorf("a verdict of process %s, which is none of the run's", v.Process)
+			}
+			list = &out.Gateways[i].Verdicts
 		}
-		b.seen[v.ID] = true
-		var i int
-		if v.Process == leak.Fleet {
-			out.Fleet = cmp.Or(out.Fleet, hour)
-			continue
-		} else if _, err := fmt.Sscanf(v.Process, "gateway/gw-%d", &i); err != nil || i >= len(out.Gateways) {
-			return fmt.Errorf("a verdict of process %s, which is none of the run's", v.Process)
-		}
-		g := &out.Gateways[i]
-		b.at[v.ID] = [2]int{i, len(g.Verdicts)}
-		g.Verdicts = append(g.Verdicts, benchVerdict{hour, leak.Class(v.Class), cohort, v.Summary})
+		known := &benchVerdict{hour, leak.Class(v.Class), cohort, v.Summary}
+		*list, b.at[v.ID] = append(*list, known), known
 	}
+	for i := range out.Gateways {
+		slices.SortStableFunc(out.Gateways[i].Verdicts, earlier)
+	}
+	slices.SortStableFunc(out.Fleet, earlier)
 	out.Named = named
 	return nil
 }
+
+func earlier(a, b *benchVerdict) int { return cmp.Compare(a.Hour, b.Hour) }
 
 // outcome is a run in a line.
 func (r *benchRun) outcome() string {
@@ -342,8 +344,8 @@ func (r *benchRun) outcome() string {
 			parts = append(parts, fmt.Sprintf("gw-%d %s at hour %.0f", i, v.Class, v.Hour))
 		}
 	}
-	if r.Fleet > 0 {
-		parts = append(parts, fmt.Sprintf("comparison at hour %.0f", r.Fleet))
+	if len(r.Fleet) > 0 {
+		parts = append(parts, fmt.Sprintf("comparison %s at hour %.0f", r.Fleet[0].Class, r.Fleet[0].Hour))
 	}
 	if len(parts) == 0 {
 		parts = append(parts, "silence")

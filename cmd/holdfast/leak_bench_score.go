@@ -118,7 +118,8 @@ const sureRate = 0.2
 
 // scoreBench adds up the runs.
 func scoreBench(c *leakBench, planned int, runs []benchRun) *benchReport {
-	rep := &benchReport{Version: version, First: c.First, Seeds: c.Seeds, Hours: c.Hours, Planned: planned, Runs: runs, Cohorts: make(map[leak.Placement]*benchCohort)}
+	rep := &benchReport{Version: version, First: c.First, Seeds: c.Seeds, Hours: c.Hours, Planned: planned, Runs: runs, Cohorts: make(map[leak.Placement]*benchCohort),
+		Faults: []*benchRow{}, Rates: []*benchRow{}, Healthy: []*benchHealthy{}}
 	var cpu, samples int64
 	for i := range runs {
 		rep.add(&runs[i])
@@ -141,10 +142,8 @@ func (rep *benchReport) add(r *benchRun) {
 	if !r.Leaks {
 		onset = float64(rep.Hours)
 	}
-	found := r.Fleet >= onset
-	if r.Fleet > 0 && r.Fleet < onset {
-		rep.Detector.Alarmed++
-	}
+	found := slices.ContainsFunc(r.Fleet, func(v *benchVerdict) bool { return v.Hour >= onset && r.Leaks })
+	rep.Detector.Alarmed += btoi(slices.ContainsFunc(r.Fleet, func(v *benchVerdict) bool { return v.Hour < onset || !r.Leaks }))
 	var healthy *benchHealthy
 	if !r.Leaks {
 		name := r.Fault
@@ -161,10 +160,10 @@ func (rep *benchReport) add(r *benchRun) {
 		}
 		var first *benchVerdict
 		hours := make([]float64, 0, len(g.Verdicts))
-		for k, v := range g.Verdicts {
+		for _, v := range g.Verdicts {
 			hours = append(hours, v.Hour)
 			if v.Hour >= until && (first == nil || v.Hour < first.Hour) {
-				first = &g.Verdicts[k]
+				first = v
 			}
 		}
 		for _, d := range []struct {
@@ -346,15 +345,20 @@ func (r *benchRun) missed() string {
 		for _, v := range g.Verdicts {
 			if g.Rate == 0 || v.Hour < r.Onset {
 				why = append(why, fmt.Sprintf("gw-%d: false alarm of %s", i, v.Class))
-			} else {
-				if !found && !slices.Contains(r.Classes, v.Class) {
-					why = append(why, fmt.Sprintf("gw-%d: class %s", i, v.Class))
-				}
-				found = true
+				continue
 			}
+			if !found && !slices.Contains(r.Classes, v.Class) {
+				why = append(why, fmt.Sprintf("gw-%d: class %s", i, v.Class))
+			}
+			found = true
 		}
 		if g.Rate >= sureRate && !found {
 			why = append(why, fmt.Sprintf("gw-%d: not found", i))
+		}
+	}
+	for _, v := range r.Fleet {
+		if !r.Leaks || v.Hour < r.Onset {
+			why = append(why, fmt.Sprintf("comparison: false alarm of %s at hour %.0f", v.Class, v.Hour))
 		}
 	}
 	for _, c := range r.Ever {
