@@ -96,6 +96,23 @@ type BundleInfo struct {
 	Size  int64    `json:"size_bytes"`
 }
 
+// Verdict is the verdict that a bundle belongs to, and its stage; empty if its
+// name is none of a bundle.
+func (b BundleInfo) Verdict() (id string, stage int) {
+	if !bundleName.MatchString(b.Name) {
+		return "", 0
+	}
+	return b.Name[:len(b.Name)-2], int(b.Name[len(b.Name)-1] - '0')
+}
+
+// StageName is a stage for people.
+func StageName(stage int) string {
+	if stage <= 0 || stage >= stages {
+		return "at the verdict"
+	}
+	return fmt.Sprintf("grown by %.0f %%", 100*(stageGrowth[stage]-1))
+}
+
 // Findings are what grew between the bundles of a verdict.
 type Findings struct {
 	Verdict    string     `json:"verdict"`

@@ -17,11 +17,12 @@ import (
 )
 
 type leakCommands struct {
-	Status leakStatus `cmd:"" help:"Show what leaks, of all processes or of one."`
-	Watch  leakWatch  `cmd:"" help:"Show the memory of a running process by class: of Holdfast, Go, Node.js or any other."`
-	Bench  leakBench  `cmd:"" help:"Try the leak detector on simulated gateways, beside others."`
-	Diff   leakDiff   `cmd:"" help:"Say what grew between two or three profiles of a Go program, or V8 heap snapshots."`
-	Hunt   leakHunt   `cmd:"" help:"Find out by experiment what leaks in an OCPP server, and how much per event."`
+	Status   leakStatus   `cmd:"" help:"Show what leaks, of all processes or of one."`
+	Evidence leakEvidence `cmd:"" help:"Show or fetch the profiles that a process took at its verdicts, and what grew between them."`
+	Watch    leakWatch    `cmd:"" help:"Show the memory of a running process by class: of Holdfast, Go, Node.js or any other."`
+	Bench    leakBench    `cmd:"" help:"Try the leak detector on simulated gateways, beside others."`
+	Diff     leakDiff     `cmd:"" help:"Say what grew between two or three profiles of a Go program, or V8 heap snapshots."`
+	Hunt     leakHunt     `cmd:"" help:"Find out by experiment what leaks in an OCPP server, and how much per event."`
 }
 
 // leakStatus shows verdicts of the record, or the states of one process.

@@ -192,6 +192,25 @@ func TestVerdict(t *testing.T) {
 	if len(found.Heap.Rows) == 0 || !strings.Contains(strings.Join(found.Heap.Rows[0].Stack, " "), "main.(*runningFault).goOn") {
 		t.Errorf("what grew twice: %+v", found.Heap.Rows)
 	}
+	holdfast := func(args ...string) string {
+		t.Helper()
+		out, err := exec.Command(e2e.Build(t, "holdfast/cmd/holdfast"), append([]string{"leak", "evidence", "--admin", p.Admin}, args...)...).CombinedOutput()
+		if err != nil {
+			t.Errorf("holdfast leak evidence %q: %v: %s", args, err, out)
+		}
+		return string(out)
+	}
+	if out := holdfast(); strings.Count(out, event.ID) < 3 || !strings.Contains(out, "grown by 50 %") {
+		t.Errorf("list of evidence: %s", out)
+	}
+	if out := holdfast(event.ID); !strings.Contains(out, "main.(*runningFault).goOn") || !strings.Contains(out, "goroutine") {
+		t.Errorf("what grew: %s", out)
+	}
+	dir := filepath.Join(t.TempDir(), "fetched")
+	holdfast(event.ID, "--out", dir)
+	if files, err := filepath.Glob(filepath.Join(dir, event.ID+"-?", "heap.pb.gz")); err != nil || len(files) != 3 {
+		t.Errorf("fetched %q, %v", files, err)
+	}
 	if !strings.Contains(p.Tail(4<<20), `msg="memory leak: what grew twice"`) {
 		t.Error("the log does not say what grew twice")
 	}
