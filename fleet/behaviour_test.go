@@ -1,7 +1,10 @@
 package fleet
 
 import (
+	"encoding/json"
+	"fmt"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -112,5 +115,64 @@ func TestConfig(t *testing.T) {
 		if _, err := New(c); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
+	}
+}
+
+// TestSameActions: what stations tell a server is the same in every run with the
+// same seed, message by message of a kind; only when depends on the machine.
+func TestSameActions(t *testing.T) {
+	const stations, sessions = 2, 5
+	run := func(version ocpp.Version, seed uint64) (told [stations][]string) {
+		s := newTestServer(t, ocpp.ProfilePlain, nil)
+		f, stop := testFleet(t, s, nil, ocpp.ProfilePlain, version, stations, func(c *Config) {
+			c.Seed, c.Behaviour.IDTags = seed, []string{"A", "B", "C", "D"}
+			for i := range c.Stations {
+				c.Stations[i].Connectors = 1
+			}
+		})
+		eventually(t, "sessions", func() bool {
+			for i := range stations {
+				if s.saw(fmt.Sprintf("CS-%d", i), "Authorize") <= sessions {
+					return false
+				}
+			}
+			return true
+		})
+		settle(t, f)
+		stop()
+		for i := range stations {
+			s.look(fmt.Sprintf("CS-%d", i), func(st *testStation) {
+				for _, p := range st.payloads["Authorize"][:sessions] {
+					told[i] = append(told[i], string(p))
+				}
+				for _, r := range st.record[:sessions] {
+					told[i] = append(told[i], fmt.Sprint(r.Connector, r.IDTag, r.Reason))
+				}
+				var reports []string
+				for _, p := range st.payloads["StatusNotification"] {
+					var x struct {
+						Status    string `json:"status"`
+						Connector string `json:"connectorStatus"`
+					}
+					json.Unmarshal(p, &x)
+					reports = append(reports, x.Status+x.Connector)
+				}
+				told[i] = append(told[i], reports[:2*sessions]...)
+			})
+		}
+		return told
+	}
+	for _, version := range []ocpp.Version{ocpp.V16, ocpp.V201} {
+		t.Run(string(version), func(t *testing.T) {
+			first, again, other := run(version, 7), run(version, 7), run(version, 8)
+			for i := range stations {
+				if !slices.Equal(first[i], again[i]) {
+					t.Errorf("station %d: %q, in the next run %q", i, first[i], again[i])
+				}
+				if slices.Equal(first[i], other[i]) {
+					t.Errorf("station %d: another seed, the same actions: %q", i, first[i])
+				}
+			}
+		})
 	}
 }

@@ -104,6 +104,17 @@ func TestFleetRun(t *testing.T) {
 	}
 }
 
+func TestCut(t *testing.T) {
+	for _, tt := range []struct {
+		width int
+		want  string
+	}{{0, "a·█·d"}, {5, "a·█·d"}, {4, "a·█…"}, {1, "…"}} {
+		if got := cut("a·█·d", tt.width); got != tt.want {
+			t.Errorf("%d: %q, want %q", tt.width, got, tt.want)
+		}
+	}
+}
+
 func readJSON(t *testing.T, file string, v any) {
 	t.Helper()
 	data, err := os.ReadFile(file)

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/term"
+
 	fleetreport "holdfast/fleet/report"
 	"holdfast/fleet/scenario"
 )
@@ -170,8 +172,23 @@ func (w *fleetWatch) sample(phase string) {
 	}
 	w.clear()
 	lines := live.Lines()
+	if f, ok := w.env.stdout.(interface{ Fd() uintptr }); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil {
+			for i := range lines { // a line that wraps would not be replaced whole
+				lines[i] = cut(lines[i], width)
+			}
+		}
+	}
 	w.drawn = len(lines)
 	fmt.Fprintln(w.env.stdout, strings.Join(lines, "\n"))
+}
+
+// cut shortens a line to so many characters.
+func cut(line string, width int) string {
+	if r := []rune(line); width > 0 && len(r) > width {
+		return string(r[:width-1]) + "…"
+	}
+	return line
 }
 
 // clear removes the live view from the terminal.
