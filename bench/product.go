@@ -90,11 +90,11 @@ func startHoldfast(cfg holdfastConfig) (h *holdfast, err error) {
 	return h, err
 }
 
-// mutualTLS are a gateway's flags for stations of profile 3 alone, that check its
+// mutualTLS are a gateway's flags for stations of profile 3 alone, which check its
 // name.
 func mutualTLS(address string) []string {
 	host, _, _ := net.SplitHostPort(address)
-	return []string{"--profiles", "3", "--listen-mtls", address, "--server-names", host}
+	return []string{"--profiles", "3", "--listen-mtls", address, "--server-names", host + ",localhost"}
 }
 
 // startGateway starts a gateway process on the bus of h and waits until it is
