@@ -4,7 +4,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 
-.PHONY: build build-kms run test vet e2e fuzz bench bench-memory bench-storm bench-scale bench-leak generate clean
+.PHONY: build build-kms build-records run test vet e2e fuzz bench bench-memory bench-storm bench-scale bench-leak generate clean
 
 build: ## bin/holdfast, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/holdfast ./cmd/holdfast
@@ -12,11 +12,16 @@ build: ## bin/holdfast, static
 build-kms: ## bin/holdfast-kms, for an authority whose CA keys are in an HSM (PKCS#11, so with cgo) or a cloud's KMS
 	CGO_ENABLED=1 $(GO) build -trimpath -tags kms -ldflags '$(LDFLAGS)' -o bin/holdfast-kms ./cmd/holdfast
 
+build-records: ## bin/holdfast-records, whose idle TLS connections cost less than half; see docs/memory.md
+	CGO_ENABLED=0 $(GO) build -trimpath -tags ws_records -ldflags '$(LDFLAGS)' -o bin/holdfast-records ./cmd/holdfast
+
 run: build ## every role in one process, with 200 simulated stations that charge
 	exec bin/holdfast all --data ./data --demo 200
 
 test: vet ## everything, the race detector included
 	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /e2e)
+	$(GO) test -tags ws_goroutine ./ws # as on other systems than Linux
+	$(GO) test -tags ws_records ./ws # own records after the handshake
 	$(GO) test ./memory # figures that the race detector would distort
 	$(GO) test -run IdleMemory ./fleet
 	$(GO) test -count=1 -p 1 -timeout 20m ./e2e/... # whole processes, one kind at a time

@@ -60,7 +60,9 @@ func (s *Server) Cohorts() []Cohort {
 // Objects that this package is done with when a connection ends.
 const (
 	ObjectConn = "websocket" // *Conn
-	ObjectTLS  = "tls"       // *tls.Conn
+	ObjectTLS  = "tls"       // *tls.Conn, *record.Conn
+	// ObjectHandshake is a *tls.Conn whose connection was carried on by another.
+	ObjectHandshake = "tls_handshake"
 )
 
 // Retired is how many objects of one kind and cohort were given up, and what

@@ -143,8 +143,8 @@ func TestCohortsAreBounded(t *testing.T) {
 // TestConnSize holds what every connection costs at a size class of the
 // allocator.
 func TestConnSize(t *testing.T) {
-	if got := unsafe.Sizeof(Conn{}); releasesBuffers() && got > 256 {
-		t.Errorf("Conn has %d bytes, which the allocator rounds up to the next class above 256", got)
+	if got := unsafe.Sizeof(Conn{}); releasesBuffers() && got > connSize {
+		t.Errorf("Conn has %d bytes, which the allocator rounds up to the next class above %d", got, connSize)
 	}
 }
 

@@ -1,7 +1,6 @@
 package ws
 
 import (
-	"crypto/tls"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -43,7 +42,7 @@ type Conn struct {
 	next   *Conn  // guarded by Server.queue
 
 	mu       sync.Mutex
-	tls      *tls.Conn // nil: plain, or gone
+	tls      tlsStream // nil: plain, or gone
 	reason   CloseReason
 	peerCode uint16
 }

@@ -14,7 +14,8 @@
 // that sends half a record or half a frame holds no worker, and what it sent
 // is bounded in bytes and time. On other systems, or with the build tag
 // ws_goroutine, a connection is a goroutine blocked in Read behind the same
-// interface.
+// interface. With ws_records, on Linux, package record carries a connection on
+// after the handshake, which leaves a quarter of the TLS state.
 //
 // The package does not know what is spoken over it, who may connect (the
 // caller's Upgrade decides) or why a caller closes. It keeps no identities.

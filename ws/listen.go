@@ -37,6 +37,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, e Endpoint) error {
 
 	deferAccept(l)
 	ep := &endpoint{Endpoint: e, label: e.Label, seconds: s.metrics.handshakeSeconds.WithLabelValues(e.Label)}
+	if ep.TLS != nil {
+		ep.TLS = watched(ep.TLS)
+	}
 	pause := time.Duration(0)
 	for {
 		conn, err := l.Accept()

@@ -21,6 +21,7 @@ type metrics struct {
 	handshakes       *prometheus.CounterVec   // profile, result
 	handshakeSeconds *prometheus.HistogramVec // profile
 	badRequests      *prometheus.CounterVec   // profile, status
+	carried          *prometheus.CounterVec   // by
 	sheds            *prometheus.CounterVec   // reason
 	acceptPauses     *prometheus.CounterVec   // reason
 
@@ -33,6 +34,12 @@ type metrics struct {
 	kinds sync.Map // names from HandshakeFailure, at most maxKinds
 	known atomic.Int32
 }
+
+// What carries a TLS connection on after its handshake.
+const (
+	carriedByTLS    = "crypto_tls"
+	carriedByRecord = "record" // build tag ws_records
+)
 
 // maxKinds bounds the names of failures that callers bring.
 const maxKinds = 32
@@ -68,6 +75,7 @@ func newMetrics(s *Server) *metrics {
 			Name: "holdfast_tls_handshake_seconds", Help: "Duration of completed TLS handshakes, network included.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20},
 		}, []string{"profile"}),
+		carried:      vec("holdfast_ws_tls_carried_total", "TLS connections that were opened, by what carries them on after the handshake: crypto_tls or record.", "by"),
 		badRequests:  vec("holdfast_ws_bad_requests_total", "HTTP requests that could not become a WebSocket, by status.", "profile", "status"),
 		sheds:        vec("holdfast_ws_sheds_total", "Connections reset before TLS, by reason.", "reason"),
 		acceptPauses: vec("holdfast_ws_accept_pauses_total", "Pauses of accept loops, by reason.", "reason"),
@@ -105,7 +113,7 @@ func boolFloat(b bool) float64 {
 func (s *Server) Collectors() []prometheus.Collector {
 	m := s.metrics
 	return []prometheus.Collector{
-		m.handshakes, m.handshakeSeconds, m.badRequests, m.sheds, m.acceptPauses,
+		m.handshakes, m.handshakeSeconds, m.badRequests, m.carried, m.sheds, m.acceptPauses,
 		m.framesIn, m.framesOut, m.bytesIn, m.bytesOut, m.pingsIn, m.pingsOut, m.pongsIn, m.pongsOut,
 		m.inflated, m.deflated, m.panics,
 		m.open, m.opening, m.waiting, m.running, m.unsent, m.partialSize, m.buffersReleased,

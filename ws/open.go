@@ -54,7 +54,7 @@ func (s *Server) opening(a *arrival) {
 	if !ok {
 		_ = a.conn.Close()
 		o.c.cohort = s.cohorts.of(Cohort{Label: a.ep.label, TLSVersion: o.c.tlsVersion})
-		s.retire(o.c, o.tls)
+		s.retire(o.c, o.handshakes())
 		s.released()
 		return
 	}
@@ -101,11 +101,12 @@ func (s *Server) hello(hs *handshake, a *arrival) peerState {
 
 // opener is one opening at work.
 type opener struct {
-	s   *Server
-	ep  *endpoint
-	ctx context.Context
-	c   *Conn
-	tls *tls.Conn // nil: plain
+	s     *Server
+	ep    *endpoint
+	ctx   context.Context
+	c     *Conn
+	tls   *tls.Conn // nil: plain
+	watch watch     // of what is below it
 
 	response Response
 	rest     []byte // what came after the head
@@ -143,7 +144,7 @@ func (o *opener) request() (*head, bool) {
 		if !o.handshake() {
 			return nil, false
 		}
-		stream = o.tls
+		stream = o.content()
 	}
 	buf := heads.Get().(*[]byte)
 	defer heads.Put(buf)
@@ -166,7 +167,7 @@ func (o *opener) request() (*head, bool) {
 // handshake does the TLS handshake and counts it.
 func (o *opener) handshake() bool {
 	start := time.Now()
-	t := tls.Server(&o.c.sock, o.ep.TLS)
+	t := o.server()
 	if err := t.HandshakeContext(o.ctx); err != nil {
 		kind := o.s.metrics.failure(err)
 		o.s.metrics.handshakes.WithLabelValues(o.ep.label, kind).Inc()
@@ -318,7 +319,7 @@ func forgetCertificates(state tls.ConnectionState) {
 func (o *opener) park() {
 	c, s, r := o.c, o.s, &o.response
 	conn := c.sock.hs.conn
-	c.session, c.tls = r.Session, o.tls
+	c.session = r.Session
 	c.subprotocol = unique.Make(r.Subprotocol)
 	c.cohort = s.cohorts.of(Cohort{Label: c.ep.label, TLSVersion: c.tlsVersion, Subprotocol: r.Subprotocol})
 	c.pingRequire = r.Ping.Require
@@ -327,8 +328,8 @@ func (o *opener) park() {
 			c.pingEvery = s.cfg.PingInterval
 		}
 	}
-	if c.tls != nil {
-		forgetHandshake(c.tls)
+	if o.tls != nil {
+		o.carryOn()
 	}
 	if len(o.rest) > 0 {
 		c.inbound().buf = o.rest

@@ -2,7 +2,6 @@ package ws
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -134,7 +133,7 @@ func (s *Server) closeAll() {
 }
 
 // closed notes the end of an open connection; t is nil if it was plain.
-func (s *Server) closed(c *Conn, t *tls.Conn) {
+func (s *Server) closed(c *Conn, t tlsStream) {
 	s.retire(c, t)
 	s.open.Add(-1)
 	s.released()
@@ -147,10 +146,10 @@ func (s *Server) released() {
 }
 
 // retire gives up what a connection consisted of.
-func (s *Server) retire(c *Conn, t *tls.Conn) {
+func (s *Server) retire(c *Conn, t tlsStream) {
 	retire(s, ObjectConn, c.cohort, c)
 	if t != nil {
-		retire(s, ObjectTLS, c.cohort, t)
+		retireTLS(s, c.cohort, t)
 	}
 }
 

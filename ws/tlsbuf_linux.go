@@ -93,14 +93,14 @@ func forgetHandshake(t *tls.Conn) {
 // what crypto/tls wants beyond it.
 const rawSize = 20 << 10
 
-// lend gives the connection w's record buffer for this turn, so that reading
+// lend gives a connection w's record buffer for this turn, so that reading
 // allocates nothing.
-func (c *Conn) lend(w *scratch) {
+func lend(t *tls.Conn, w *scratch) {
 	f := tlsLayout()
-	if c.tls == nil || f == nil {
+	if f == nil {
 		return
 	}
-	raw, input, _ := f.buffers(c.tls)
+	raw, input, _ := f.buffers(t)
 	if raw.Len() > 0 || input.Len() > 0 {
 		return // it has one of its own
 	}
@@ -114,20 +114,14 @@ func (c *Conn) lend(w *scratch) {
 
 // unlend takes the buffers back. What is left of an incomplete record moves to
 // a buffer of its own size; decrypted data that waits keeps the lent one.
-func (c *Conn) unlend(w *scratch) {
+func unlend(t *tls.Conn, w *scratch) {
 	lent := w.lent
 	w.lent = false
 	f := tlsLayout()
 	if f == nil {
 		return
 	}
-	if c.tls == nil { // gone meanwhile
-		if lent {
-			w.raw = nil
-		}
-		return
-	}
-	raw, input, hand := f.buffers(c.tls)
+	raw, input, hand := f.buffers(t)
 	if input.Len() > 0 {
 		if lent {
 			w.raw = nil
@@ -147,11 +141,11 @@ func (c *Conn) unlend(w *scratch) {
 }
 
 // halfRecord reports whether part of a TLS record waits for the rest.
-func (c *Conn) halfRecord() bool {
+func halfRecord(t *tls.Conn) bool {
 	f := tlsLayout()
-	if c.tls == nil || f == nil {
+	if f == nil {
 		return false
 	}
-	raw, _, _ := f.buffers(c.tls)
+	raw, _, _ := f.buffers(t)
 	return raw.Len() > 0
 }
