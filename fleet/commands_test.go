@@ -146,6 +146,37 @@ func TestRemote2x(t *testing.T) {
 	if got, want := string(frame.Payload), `{"getVariableResult":[{"attributeStatus":"Accepted","attributeValue":"3600","component":{"name":"OCPPCommCtrlr"},"variable":{"name":"HeartbeatInterval"}},{"attributeStatus":"Rejected","component":{"name":"SecurityCtrlr"},"variable":{"name":"BasicAuthPassword"}}]}`; got != want {
 		t.Errorf("GetVariables: %s", got)
 	}
+	for _, evse := range []any{nil, object{"id": 1}} {
+		for _, to := range []string{"Inoperative", "Operative"} {
+			payload := object{"operationalStatus": to}
+			if evse != nil {
+				payload["evse"] = evse
+			}
+			want("ChangeAvailability", payload, "Accepted")
+			if to == "Inoperative" {
+				want("RequestStartTransaction", object{"idToken": token, "remoteStartId": 9, "evseId": 1}, "Rejected")
+			}
+		}
+	}
+	want("ChangeAvailability", object{"operationalStatus": "Operative", "evse": object{"id": 3}}, "Rejected")
+	expiry := f.clock(f.elapsed()).Add(time.Hour).Format(time.RFC3339)
+	other := object{"idToken": "OTHER", "type": "Central"}
+	want("ReserveNow", object{"id": 5, "expiryDateTime": expiry, "idToken": token, "evseId": 1}, "Accepted")
+	want("ReserveNow", object{"id": 6, "expiryDateTime": expiry, "idToken": other, "evseId": 1}, "Occupied")
+	want("RequestStartTransaction", object{"idToken": other, "remoteStartId": 9, "evseId": 1}, "Rejected")
+	want("CancelReservation", object{"reservationId": 5}, "Accepted")
+	want("CancelReservation", object{"reservationId": 5}, "Rejected")
+	want("SendLocalList", object{"versionNumber": 3, "updateType": "Full", "localAuthorizationList": []object{{"idToken": token, "idTokenInfo": object{"status": "Accepted"}}}}, "Accepted")
+	want("SendLocalList", object{"versionNumber": 3, "updateType": "Differential"}, "VersionMismatch")
+	if frame := s.call(cs, "GetLocalListVersion", object{}); string(frame.Payload) != `{"versionNumber":3}` {
+		t.Errorf("GetLocalListVersion: %s", frame.Payload)
+	}
+	want("ClearCache", object{}, "Accepted")
+	want("GetCompositeSchedule", object{"evseId": 1, "duration": 60}, "Rejected")
+	want("SetChargingProfile", object{"evseId": 1, "chargingProfile": object{"id": 1, "stackLevel": 0, "chargingProfilePurpose": "TxDefaultProfile", "chargingProfileKind": "Absolute",
+		"chargingSchedule": []object{{"id": 1, "chargingRateUnit": "W", "chargingSchedulePeriod": []object{{"startPeriod": 0, "limit": 4000}}}}}}, "Accepted")
+	want("GetCompositeSchedule", object{"evseId": 1, "duration": 60}, "Accepted")
+	want("ClearChargingProfile", object{"chargingProfileId": 1}, "Accepted")
 	want("GetBaseReport", object{"requestId": 3, "reportBase": "FullInventory"}, "Accepted")
 	eventually(t, "reports", func() bool { return s.saw(cs, "NotifyReport") >= 2 })
 	want("TriggerMessage", object{"requestedMessage": "StatusNotification"}, "Rejected")

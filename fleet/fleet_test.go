@@ -240,10 +240,12 @@ func TestBootStates(t *testing.T) {
 		answer  string // to RemoteStart; empty: none
 	}{
 		{ocpp.V16, "Pending", "Rejected"},
+		{ocpp.V16, "Rejected", ""},
 		{ocpp.V201, "Pending", "Rejected"},
 		{ocpp.V201, "Rejected", "SecurityError"},
 	} {
 		t.Run(tt.status+"/"+string(tt.version), func(t *testing.T) {
+			t.Parallel()
 			s := newTestServer(t, ocpp.ProfilePlain, nil)
 			var open bool // guarded by s.mu: boot runs under it
 			s.boot.Store(func(string, int) (string, int) {
@@ -258,7 +260,17 @@ func TestBootStates(t *testing.T) {
 			if tt.version.Is2x() {
 				action, payload = "RequestStartTransaction", object{"idToken": object{"idToken": "X", "type": "Central"}, "remoteStartId": 1}
 			}
-			if got := s.status("CS-0", action, payload); got != tt.answer {
+			if tt.answer == "" { // it boots on, and says nothing
+				answers := make(chan ocpp.Frame, 10)
+				s.look("CS-0", func(st *testStation) {
+					st.always = answers
+					st.c.write(opText, ocpp.AppendCall(nil, "ignored", action, encode(payload), false))
+				})
+				eventually(t, "third boot", func() bool { return s.saw("CS-0", "BootNotification") == 3 })
+				if len(answers) > 0 {
+					t.Errorf("%s while %s: %+v", action, tt.status, <-answers)
+				}
+			} else if got := s.status("CS-0", action, payload); got != tt.answer {
 				t.Errorf("%s while %s: %s", action, tt.status, got)
 			}
 			s.look("CS-0", func(st *testStation) {
@@ -268,6 +280,32 @@ func TestBootStates(t *testing.T) {
 				open = true
 			})
 			eventually(t, "transactions", func() bool { return f.Stats().Transactions > 0 })
+		})
+	}
+}
+
+// TestHeartbeats: they come in the interval that the answer to the boot gives, and
+// in the one that the server sets later.
+func TestHeartbeats(t *testing.T) {
+	for _, version := range []ocpp.Version{ocpp.V16, ocpp.V201} {
+		t.Run(string(version), func(t *testing.T) {
+			t.Parallel()
+			s := newTestServer(t, ocpp.ProfilePlain, nil)
+			s.boot.Store(func(station string, _ int) (string, int) {
+				return "Accepted", map[string]int{"CS-0": 1, "CS-1": 3600}[station]
+			})
+			testFleet(t, s, nil, ocpp.ProfilePlain, version, 2, func(c *Config) { c.Behaviour = passive() })
+			eventually(t, "heartbeats", func() bool { return s.saw("CS-0", "Heartbeat") >= 2 })
+			if n := s.saw("CS-1", "Heartbeat"); n > 0 {
+				t.Errorf("%d heartbeats within the hour", n)
+			}
+			action, payload := "ChangeConfiguration", any(object{"key": "HeartbeatInterval", "value": "1"})
+			if version.Is2x() {
+				action, payload = "SetVariables", object{"setVariableData": []object{{"attributeValue": "1",
+					"component": object{"name": "OCPPCommCtrlr"}, "variable": object{"name": "HeartbeatInterval"}}}}
+			}
+			s.call("CS-1", action, payload)
+			eventually(t, "heartbeats in the new interval", func() bool { return s.saw("CS-1", "Heartbeat") >= 2 })
 		})
 	}
 }

@@ -152,6 +152,11 @@ func (c *fleetRun) prepare() (*scenario.Scenario, []scenario.Assertion, error) {
 		}
 		o.Versions = append(o.Versions, ocpp.Version(v))
 	}
+	for _, source := range c.Sources {
+		if net.ParseIP(source) == nil {
+			return bad("--sources %s: not an IP address", source)
+		}
+	}
 	if (c.CACert == "") != (c.CAKey == "") {
 		return bad("--ca-cert and --ca-key belong together")
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"encoding/xml"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -94,13 +95,39 @@ func TestFleetRun(t *testing.T) {
 		t.Errorf("%v %+v", err, verified)
 	}
 
-	// What must not be and is.
-	out, _ = s.run(exitFailed, append(args, "--for", "2s", "--fail-on", "connects>0", "--json")...)
+	// What must not be and is, by one of three processes.
+	out, _ = s.run(exitFailed, append(args, "--for", "2s", "--shard", "2/3", "--sources", "127.0.0.2,127.0.0.3", "--fail-on", "connects>0", "--json")...)
 	if err := json.Unmarshal([]byte(out), &res); err != nil {
 		t.Fatal(err)
 	}
+	if res.Stations != 4 || res.Connects == 0 {
+		t.Errorf("%d stations, %d connects: want a third of 12", res.Stations, res.Connects)
+	}
 	if !slices.ContainsFunc(res.Verdicts, func(v fleetreport.Verdict) bool { return v.Text == "not connects>0" && v.Failed() }) {
 		t.Errorf("%+v", res.Verdicts)
+	}
+}
+
+// Stations connect from the given addresses in turn.
+func TestFleetSources(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var cfg fleet.Config
+	(&fleetRun{Sources: []string{"127.0.0.2", "127.0.0.3"}}).dialFrom(&cfg)
+	from := make(map[string]int)
+	for range 4 {
+		c, err := cfg.Dial(t.Context(), "CS", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		from[c.LocalAddr().(*net.TCPAddr).IP.String()]++
+		c.Close()
+	}
+	if from["127.0.0.2"] != 2 || from["127.0.0.3"] != 2 {
+		t.Errorf("%v", from)
 	}
 }
 
@@ -139,6 +166,7 @@ func TestFleetUsage(t *testing.T) {
 		{[]string{"--identities", "x", "--password", "y"}, "the folder has"},
 		{[]string{"--shard", "3/2"}, "want I/N"},
 		{[]string{"--shard", "1/2x"}, "want I/N"},
+		{[]string{"--sources", "127.0.0.2,localhost"}, "localhost: not an IP address"},
 		{[]string{"--report", "x.pdf"}, ".html, .json or .xml"},
 		{[]string{"--fail-on", "p99>50"}, "needs a unit"},
 		{[]string{"--rate", "5", "--ramp", "3s"}, "not together"},
