@@ -28,7 +28,8 @@ func TestConcurrentUse(t *testing.T) {
 				sessions <- r
 				return Response{Status: 101, Session: r, Deflate: true, Ping: Ping{Interval: tick}}
 			}
-			s := startServer(t, Config{CloseTime: 200 * time.Millisecond}, e)
+			// Room for all that is sent: nobody is a slow reader on a busy machine.
+			s := startServer(t, Config{CloseTime: 200 * time.Millisecond, MaxUnsent: 8 << 20}, e)
 			for round := range 30 {
 				c := dial(t, s.addr, ccfg)
 				r := <-sessions
