@@ -18,6 +18,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 const waitTime = 20 * time.Second
@@ -513,6 +514,13 @@ func TestKeyUpdateAsked(t *testing.T) {
 		if typ, plain := p.received(); typ != typeApplicationData || string(plain) != "ours" {
 			t.Fatalf("%d %q", typ, plain)
 		}
+	}
+}
+
+// What an idle connection costs is a size class of the allocator, docs/memory.md.
+func TestConnSize(t *testing.T) {
+	if got := unsafe.Sizeof(Conn{}); got > 256 {
+		t.Errorf("Conn has %d bytes, which the allocator rounds up to the next class above 256", got)
 	}
 }
 
