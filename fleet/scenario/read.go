@@ -122,23 +122,65 @@ func Parse(name string, text []byte) (*Scenario, error) {
 	if len(text) > MaxFile {
 		return fail(&Problem{What: fmt.Sprintf("more than %d bytes", MaxFile)})
 	}
-	file, err := parser.ParseBytes(text, 0)
-	if err != nil {
-		return fail(problemOf(err))
+	s, problem := decode(text)
+	if problem != nil {
+		return fail(problem)
 	}
-	if len(file.Docs) != 1 {
-		return fail(&Problem{What: "one YAML document is wanted"})
-	}
-	s := new(Scenario)
-	if err := yaml.NewDecoder(strings.NewReader(string(text)), yaml.Strict()).Decode(s); err != nil {
-		return fail(problemOf(err))
-	}
-	s.source = source{file}
 	if problems := s.check(); len(problems) > 0 {
 		return fail(problems...)
 	}
 	s.fill()
 	return s, nil
+}
+
+// decode reads what the YAML types say.
+func decode(text []byte) (s *Scenario, problem *Problem) {
+	defer func() { // the YAML library does for some texts that are no YAML
+		if recover() != nil {
+			s, problem = nil, &Problem{What: "this is not YAML that can be understood"}
+		}
+	}()
+	file, err := parser.ParseBytes(text, 0)
+	if err != nil {
+		return nil, problemOf(err)
+	}
+	if len(file.Docs) != 1 {
+		return nil, &Problem{What: "one YAML document is wanted"}
+	}
+	var p plain
+	if ast.Walk(&p, file.Docs[0]); p.problem != nil {
+		return nil, p.problem
+	}
+	s = new(Scenario)
+	if err := yaml.NewDecoder(strings.NewReader(string(text)), yaml.Strict()).Decode(s); err != nil {
+		return nil, problemOf(err)
+	}
+	s.source = source{file}
+	return s, nil
+}
+
+// plain finds what a scenario does not need of YAML and what would make a small
+// file grow without bound: tags, anchors and aliases.
+type plain struct{ problem *Problem }
+
+func (p *plain) Visit(node ast.Node) ast.Visitor {
+	what := ""
+	switch node.(type) {
+	case *ast.TagNode:
+		what = "a tag (!)"
+	case *ast.AnchorNode:
+		what = "an anchor (&)"
+	case *ast.AliasNode:
+		what = "an alias (*)"
+	}
+	if what == "" || p.problem != nil {
+		return p
+	}
+	p.problem = &Problem{What: what + " has no place in a scenario; put text that begins like this in quotes"}
+	if t := node.GetToken(); t != nil && t.Position != nil {
+		p.problem.Line, p.problem.Column = t.Position.Line, t.Position.Column
+	}
+	return nil
 }
 
 func problemOf(err error) *Problem {

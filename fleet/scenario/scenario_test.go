@@ -125,6 +125,10 @@ func TestErrors(t *testing.T) {
 		{head + "assert:\n  - speed > 1\n", `no figure "speed"`, 6},
 		{head + "behaviour:\n  curve: [1, -1]\n", "power -1 W", 6},
 		{"name: [\n", "", 1},
+		{"name: t\nabout: !x y\n", "a tag", 2},
+		{"name: t\nphases: &a [{name: a, for: 1s}]\nassert: *a\n", "an anchor", 2},
+		{"name: t\nassert: *a\n", "an alias", 2},
+		{"behaviour: {back_off:{A}}\nassert:\n  ! 000\n", "", 3},
 		{"name: t\nname: u\n", "already defined", 2},
 	} {
 		_, err := Parse("f.yaml", []byte(tt.text))
