@@ -44,6 +44,16 @@ const (
 	subjectAudit        = "audit.list"
 )
 
+// Repeatable reports whether a request on a subject can be made twice without
+// harm, because gateways wait for it: its answer may be lost with a replica.
+func Repeatable(subject string) bool {
+	switch subject {
+	case subjectAdmit, subjectTrust, subjectTickets:
+		return true
+	}
+	return false
+}
+
 // request has the arguments of every method; each uses some.
 type request struct {
 	By        string          `json:"by,omitempty"`

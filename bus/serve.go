@@ -49,8 +49,10 @@ func serve(ctx context.Context, sub *nats.Subscription, ch chan *nats.Msg, limit
 // ErrNobody: no process serves that subject now.
 var ErrNobody = errors.New("nobody serves this")
 
-// maxRequests is how many requests of one Serve run at a time.
-const maxRequests = 512
+// maxRequests is how many requests of one Serve run at a time. Few of them
+// compute: most wait, for the database or for their turn to hash a password, and
+// must not keep those from running that wait for neither.
+const maxRequests = 4096
 
 // Serve answers requests on subject (which may hold wildcards) until ctx ends.
 // Processes of the same group share them. What handle returns is the reply; its

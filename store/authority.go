@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -12,6 +13,7 @@ import (
 // its line of the audit record in the same transaction.
 type Authority struct {
 	*db
+	admission *admissionReads
 }
 
 // OpenAuthority opens and migrates the authority's database. where is a
@@ -22,11 +24,18 @@ func OpenAuthority(ctx context.Context, where string) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Authority{d}, nil
+	r, err := openAdmissionReads(ctx, d)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("authority's database: %w", err), d.close())
+	}
+	return &Authority{d, r}, nil
 }
 
 // Close ends the database; nobody may be using it any more.
-func (a *Authority) Close() error { return a.close() }
+func (a *Authority) Close() error {
+	a.admission.close()
+	return a.close()
+}
 
 // Ping reports why the database does not answer, nil if it does.
 func (a *Authority) Ping(ctx context.Context) error {
@@ -39,12 +48,5 @@ func (a *Authority) Ping(ctx context.Context) error {
 // bump counts a change of what gateways verify with and returns the new number.
 func (t *Tx) bump() (generation int64, err error) {
 	err = t.row(true, `UPDATE generation SET value = value + 1 WHERE name = 'trust' RETURNING value`, nil, &generation)
-	return generation, err
-}
-
-// Generation counts the changes of what gateways verify with: trusted CAs and
-// revocations. It only grows.
-func (a *Authority) Generation(ctx context.Context) (generation int64, err error) {
-	err = a.read.QueryRowContext(ctx, `SELECT value FROM generation WHERE name = 'trust'`).Scan(&generation)
 	return generation, err
 }

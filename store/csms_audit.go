@@ -24,7 +24,7 @@ func (c *CSMS) AddAudit(ctx context.Context, e AuditEntry) error {
 // Audit lists the csms's audit record, newest first. Its table is the same as
 // the authority's.
 func (c *CSMS) Audit(ctx context.Context, f AuditFilter, p Page) (List[AuditEntry], error) {
-	return (&Authority{c.db}).Audit(ctx, f, p)
+	return (&Authority{db: c.db}).Audit(ctx, f, p)
 }
 
 // MergeAudit makes one page of the pages of two records for the same p: their

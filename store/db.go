@@ -38,6 +38,9 @@ type db struct {
 	write *sql.DB
 	read  *sql.DB
 	begin string // statement that begins a transaction which writes
+
+	postgres bool // else SQLite
+
 	lanes []lane // each holds one connection of write
 }
 
@@ -109,7 +112,7 @@ func openPostgres(ctx context.Context, where, name string, files fs.FS) (*db, er
 	}
 	pool.SetMaxOpenConns(postgresLanes + 4*runtime.GOMAXPROCS(0))
 	pool.SetMaxIdleConns(postgresLanes + runtime.GOMAXPROCS(0))
-	d := &db{write: pool, read: pool, begin: postgresBegin, lanes: make([]lane, postgresLanes)}
+	d := &db{write: pool, read: pool, begin: postgresBegin, postgres: true, lanes: make([]lane, postgresLanes)}
 	err = createSchema(ctx, pool, name)
 	if err == nil {
 		err = migrate(ctx, pool, goose.DialectPostgres, files)

@@ -242,33 +242,6 @@ func (a *Authority) StationBySerial(ctx context.Context, serial string) (Station
 	return s.record()
 }
 
-// Admission returns in one query what admission looks at: the station and, if
-// fingerprint is not empty, the certificate with it, nil if it is not known.
-// ErrNotFound without such a station.
-func (a *Authority) Admission(ctx context.Context, id ocpp.StationID, fingerprint string) (StationRecord, *Certificate, error) {
-	var s stationRow
-	var c struct {
-		station, identity, status, reason sql.NullString
-		issued                            sql.NullBool
-		firstUsed                         sql.NullInt64
-	}
-	err := a.read.QueryRowContext(ctx, `SELECT `+stationColumns+`, c.station, c.identity, c.status, c.reason, c.issued, c.first_used
-		FROM station s LEFT JOIN certificate c ON c.fingerprint = $1 WHERE s.station = $2`, fingerprint, id.Fold()).
-		Scan(append(s.dst(), &c.station, &c.identity, &c.status, &c.reason, &c.issued, &c.firstUsed)...)
-	if errors.Is(err, sql.ErrNoRows) {
-		return StationRecord{}, nil, ErrNotFound
-	}
-	if err != nil {
-		return StationRecord{}, nil, err
-	}
-	r, err := s.record()
-	if err != nil || !c.status.Valid {
-		return r, nil, err
-	}
-	return r, &Certificate{Fingerprint: fingerprint, Station: ocpp.StationID(c.identity.String), Status: CertificateStatus(c.status.String),
-		Reason: c.reason.String, Issued: c.issued.Bool, FirstUsed: fromMicros(c.firstUsed.Int64)}, nil
-}
-
 // StationFilter chooses stations; zero fields choose all.
 type StationFilter struct {
 	Search  string               `json:"search,omitempty"` // part of the identity or of the serial number
