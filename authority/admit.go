@@ -60,7 +60,7 @@ func (a *Authority) Admit(ctx context.Context, c ocpp.Credentials) (ocpp.Decisio
 	} else if d.TTL = a.cfg.RefusalTTL; v.wait > 0 {
 		d.TTL = min(d.TTL, v.wait)
 	}
-	a.record(c, certificate.Fingerprint, d, r.ID != "", now)
+	a.record(ctx, c, certificate.Fingerprint, d, r.ID != "", now)
 	a.metrics.decided(d.Reason, time.Since(start))
 	return d, nil
 }
@@ -214,7 +214,7 @@ func (a *Authority) Note(ctx context.Context, n Refusal) error {
 	if len(c.Chain) > 0 {
 		fingerprint = readChain(c.Chain).fingerprint
 	}
-	a.record(c, fingerprint, d, !r.Created.IsZero(), at)
+	a.record(ctx, c, fingerprint, d, !r.Created.IsZero(), at)
 	return nil
 }
 
@@ -244,9 +244,10 @@ func (a *Authority) refused(ctx context.Context, c ocpp.Credentials) (r store.St
 	return r, err
 }
 
-// record puts a decision into the station's attempts and into the log. A
-// repetition is logged as detail only: refused stations come back for ever.
-func (a *Authority) record(c ocpp.Credentials, fingerprint string, d ocpp.Decision, registered bool, now time.Time) {
+// record puts a decision into the station's attempts, where it stays even if this
+// process dies now, and into the log. A repetition is logged as detail only:
+// refused stations come back for ever.
+func (a *Authority) record(ctx context.Context, c ocpp.Credentials, fingerprint string, d ocpp.Decision, registered bool, now time.Time) {
 	if d.Reason == ocpp.ReasonBadRequest {
 		return // there is no telling whose it is
 	}
@@ -258,9 +259,13 @@ func (a *Authority) record(c ocpp.Credentials, fingerprint string, d ocpp.Decisi
 	if !d.Allowed {
 		word = "station refused"
 	}
-	if !a.attempts.add(store.Attempt{
+	id, isNew := a.attempts.add(store.Attempt{
 		Station: d.Station, Reason: d.Reason, Detail: d.Detail, Profile: c.Profile, Remote: remote, Fingerprint: fingerprint, At: now, Registered: registered,
-	}) {
+	})
+	if id != "" { // a fault is reported by Run, which tries again
+		a.attempts.settle(ctx, a.store, id)
+	}
+	if !isNew {
 		level = slog.LevelDebug
 	}
 	a.log.Log(context.Background(), level, word, "station", d.Station, "reason", d.Reason, "detail", d.Detail, "profile", c.Profile.Label(), "remote", remote)

@@ -387,9 +387,52 @@ func TestUnregisteredStationsAreCheap(t *testing.T) {
 	for i := range 1000 {
 		f.admit(t, withBasic(ocpp.StationID(fmt.Sprintf("x%d", i)), "y"))
 	}
-	if n, dropped := f.attempts.unwritten(), f.attempts.dropped.Load(); n > unregisteredBurst+100 || int(dropped)+n != 1000 {
+	recorded, err := f.store.UnregisteredAttempts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, dropped := len(recorded), int(f.attempts.dropped.Load()); n > unregisteredBurst+100 || n+dropped != 1000 {
 		t.Errorf("%d recorded, %d dropped", n, dropped)
 	}
+}
+
+// A decision that took effect is in the database, whatever becomes of this
+// process; one that the database does not take now is not held up for long, and
+// is written later.
+func TestDecisionsAreRecorded(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, where string) {
+		f := start(t, where, caDir(t))
+		var passwords []string
+		for i := range 20 {
+			passwords = append(passwords, f.add(t, NewStation{ID: ocpp.StationID(fmt.Sprint("CS", i))}).Password)
+		}
+		var wg sync.WaitGroup
+		for i, password := range passwords {
+			wg.Go(func() {
+				id := ocpp.StationID(fmt.Sprint("CS", i))
+				f.admit(t, withBasic(id, password))
+				if got, err := f.store.Attempts(t.Context(), id); err != nil || len(got) != 1 || got[0].Reason != ocpp.ReasonAdmitted {
+					t.Errorf("%s: %+v, %v", id, got, err)
+				}
+			})
+		}
+		wg.Wait()
+
+		// A flush that takes for ever.
+		if err := f.attempts.begin(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if d := f.admit(t, withBasic("CS0", "wrong-password-wrong")); d.Reason != ocpp.ReasonWrongPassword {
+			t.Errorf("%+v", d)
+		}
+		f.attempts.end()
+		if n := f.attempts.unwritten(); n != 1 {
+			t.Errorf("%d attempts wait", n)
+		}
+		if got, err := f.Attempts(t.Context(), "CS0"); err != nil || len(got) != 2 || got[0].Reason != ocpp.ReasonWrongPassword {
+			t.Errorf("%+v, %v", got, err)
+		}
+	})
 }
 
 func TestAdmitConcurrently(t *testing.T) {
@@ -449,39 +492,4 @@ func FuzzBasicPassword(f *testing.F) {
 			t.Errorf("hex form of %q is another password", c)
 		}
 	})
-}
-
-func BenchmarkAdmit(b *testing.B) {
-	f := sqlite(b)
-	password := f.add(b, NewStation{ID: "CS1"}).Password
-	chain := der(b, f.add(b, NewStation{ID: "CS2", Profile: 3}).Issued.Chain)
-	makerRoot, makerCA := maker(b)
-	if _, err := f.ImportCA(b.Context(), "test", pki.EncodeCertificates(makerRoot.Cert)); err != nil {
-		b.Fatal(err)
-	}
-	f.add(b, NewStation{ID: "SN-A", Profile: 3, NoCertificate: true})
-	imported := [][]byte{signed(b, makerCA, newKey(b, pki.ECDSA).Public(), nil), makerCA.Cert.Raw}
-	for _, bench := range []struct {
-		name string
-		c    ocpp.Credentials
-		cold bool
-	}{
-		{"password first", withBasic("CS1", password), true},
-		{"password again", withBasic("CS1", password), false},
-		{"certificate issued here", withChain("CS2", chain), false},
-		{"certificate of an imported CA", withChain("SN-A", imported), false},
-		{"unknown station", withBasic("nobody", password), false},
-	} {
-		b.Run(bench.name, func(b *testing.B) {
-			bench.c.Remote = remote
-			for b.Loop() {
-				if bench.cold {
-					f.passwords.verified.delete("cs1")
-				}
-				if _, err := f.Admit(b.Context(), bench.c); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
 }

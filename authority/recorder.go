@@ -17,6 +17,12 @@ const (
 	repeatInterval  = time.Minute // how often the count of a repeated attempt is written
 	attemptBatch    = 256
 
+	// A decision waits until its attempt is in the database, so that it is known
+	// for good once it took effect: for so long, and while so few wait that a
+	// storm does not queue behind SQL.
+	recordTime = time.Second
+	maxBehind  = 8 * attemptBatch
+
 	// Attempts of stations that are not registered cost a write each, and come
 	// from anybody: this many per second are recorded.
 	unregisteredRate  = 10
@@ -37,18 +43,19 @@ type recorder struct {
 	tokens   float64                        // for stations that are not registered
 	filled   time.Time                      // when tokens was last added to
 
-	flushing sync.Mutex
+	flushing chan struct{} // holds a token while a flush runs: an older count must not be written over a newer one
 }
 
 func newRecorder() *recorder {
 	return &recorder{
 		open: newRecent[string, *store.Attempt](maxOpenAttempts), fresh: make(map[string]*store.Attempt), repeated: make(map[string]*store.Attempt),
-		tokens: unregisteredBurst,
+		tokens: unregisteredBurst, flushing: make(chan struct{}, 1),
 	}
 }
 
-// add records an attempt and reports whether it is new, not a repetition.
-func (r *recorder) add(t store.Attempt) bool {
+// add gathers an attempt and reports whether it is new, not a repetition. The ID
+// is that of one to settle; empty if there is nothing to write for now.
+func (r *recorder) add(t store.Attempt) (id string, isNew bool) {
 	key := t.Station.Fold()
 	if key == "" { // who said nothing is known by its address
 		key = "\x00" + t.Remote
@@ -57,7 +64,7 @@ func (r *recorder) add(t store.Attempt) bool {
 	defer r.mu.Unlock()
 	if !t.Registered && !r.take(t.At) {
 		r.dropped.Add(1)
-		return false
+		return "", false
 	}
 	if last, ok := r.open.get(key); ok && alike(*last, t) {
 		last.Times++
@@ -65,17 +72,53 @@ func (r *recorder) add(t store.Attempt) bool {
 		if _, waits := r.fresh[last.ID]; !waits && (len(r.repeated) < maxUnwritten || r.repeated[last.ID] != nil) {
 			r.repeated[last.ID] = last
 		}
-		return false
+		return "", false
 	}
 	if len(r.fresh) >= maxUnwritten {
 		r.dropped.Add(1)
-		return true
+		return "", true
 	}
 	t.ID, t.Times, t.First = store.NewAttemptID(), 1, t.At
 	r.open.put(key, &t)
 	r.fresh[t.ID] = &t
-	return true
+	return t.ID, true
 }
+
+// settle writes the attempt with an ID and all others that gathered, or waits for
+// whoever does. It gives up after recordTime, and at once when more than
+// maxBehind wait: a later flush writes it.
+func (r *recorder) settle(ctx context.Context, s *store.Authority, id string) error {
+	waits := func() (waits bool, behind int) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.fresh[id] != nil, len(r.fresh)
+	}
+	if _, behind := waits(); behind > maxBehind {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, recordTime)
+	defer cancel()
+	if err := r.begin(ctx); err != nil {
+		return err
+	}
+	defer r.end()
+	if waits, _ := waits(); !waits {
+		return nil // the flush that ran wrote it
+	}
+	return r.write(ctx, s, false)
+}
+
+// begin waits until no flush runs; end ends the caller's own.
+func (r *recorder) begin(ctx context.Context) error {
+	select {
+	case r.flushing <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r *recorder) end() { <-r.flushing }
 
 // take spends a token of the rate for stations that are not registered. Under mu.
 func (r *recorder) take(now time.Time) bool {
@@ -109,8 +152,15 @@ func (r *recorder) forget(id ocpp.StationID) {
 // flush writes what is new and, once a minute or with all, the counts of what
 // was repeated. What could not be written is tried again by the next flush.
 func (r *recorder) flush(ctx context.Context, s *store.Authority, all bool) error {
-	r.flushing.Lock() // or an older count could be written over a newer one
-	defer r.flushing.Unlock()
+	if err := r.begin(ctx); err != nil {
+		return err
+	}
+	defer r.end()
+	return r.write(ctx, s, all)
+}
+
+// write is flush, between begin and end.
+func (r *recorder) write(ctx context.Context, s *store.Authority, all bool) error {
 	now := time.Now()
 	r.mu.Lock()
 	var batch []store.Attempt
