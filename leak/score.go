@@ -55,7 +55,7 @@ type SyntheticConfig struct {
 	Noise float64 // times the usual; zero means 1
 	Rates []float64
 	// Fleets is how many fleets of 10 pods are simulated per placement and leak.
-	// They take some 20 s of CPU each.
+	// They take 1.5 s of CPU each.
 	Fleets int
 }
 

@@ -33,7 +33,7 @@ type leakBench struct {
 
 	Synthetic bool    `help:"Simulated series of gateways of some 10,000 stations instead of processes: more cases in less time."`
 	Noise     float64 `help:"With --synthetic: times the usual noise." default:"1"`
-	Fleets    int     `help:"With --synthetic: fleets of 10 gateways per placement and leak; about 5 s of CPU each." default:"0"`
+	Fleets    int     `help:"With --synthetic: fleets of 10 gateways per placement and leak; 1.5 s of CPU each." default:"0"`
 }
 
 func (c *leakBench) Run(e *env) error {
