@@ -52,7 +52,8 @@ type Experiment struct {
 	Collect    bool
 	Activities []Activity
 	// Duration is the time of the whole. Zero means 15 minutes. An experiment
-	// without suspects ends earlier.
+	// without suspects ends earlier; a short one with several of them may take some
+	// seconds longer.
 	Duration time.Duration
 	// Seed makes the order of blocks reproducible.
 	Seed uint64
@@ -116,10 +117,10 @@ const (
 	mostWarmUps = 6
 	warmUpShare = 0.25 // of Duration, at most
 	// trialShare is the trial's part of what the warm-up left.
-	trialShare          = 0.72
+	trialShare          = 0.66
 	mostRounds          = 12
 	leastRounds         = 6
-	confirmBlocks       = 4
+	confirmBlocks       = 5 // the first of them does not count
 	shortestBlock       = 300 * time.Millisecond
 	longestSettle       = 4 * time.Second
 	comfortableBlock    = 4 * time.Second // with which there are more rounds rather than longer blocks
@@ -143,6 +144,7 @@ type experiment struct {
 	first, last memory.Sample
 	connections int64         // that are always there: the least seen at rest
 	settling    time.Duration // how long the last storm and reading took
+	trying      time.Duration // how long a block of the trial took
 	failures    int           // in a row, without an event between
 }
 
@@ -230,6 +232,7 @@ func (x *experiment) trial(ctx context.Context) error {
 		for i, a := range x.random.Perm(kinds) {
 			blocks := (rounds-round)*kinds + kinds - i
 			block := max(shortestBlock, time.Until(end)/time.Duration(blocks)-x.settling)
+			x.trying = block
 			if err := x.block(ctx, PhaseTrial, round, a, block); err != nil {
 				return err
 			}
@@ -239,7 +242,9 @@ func (x *experiment) trial(ctx context.Context) error {
 	return nil
 }
 
-// confirm runs each suspect's activity alone.
+// confirm runs each suspect's activity alone. A few events would acquit
+// everybody: it takes longer than was planned rather than have fewer of them than
+// half of the trial's.
 func (x *experiment) confirm(ctx context.Context) error {
 	suspects := x.report.suspects()
 	if len(suspects) == 0 {
@@ -252,7 +257,7 @@ func (x *experiment) confirm(ctx context.Context) error {
 	for i, a := range suspects {
 		for n := range confirmBlocks {
 			blocks := (len(suspects)-i)*confirmBlocks - n + evidence
-			block := max(shortestBlock, x.left()/time.Duration(blocks)-x.settling)
+			block := max(x.trying/2, x.left()/time.Duration(blocks)-x.settling)
 			if err := x.block(ctx, PhaseConfirm, n+1, a, block); err != nil {
 				return err
 			}

@@ -174,6 +174,11 @@ type Finding struct {
 // confirmation.
 const suspectP = 0.005
 
+// leakP is the probability that a suspect has to fall below once what an
+// activity leaves until the next one is taken out, see alone. There are few
+// suspects, and most of them leak.
+const leakP = 0.01
+
 const (
 	// countFloor is how many things per event count as a leak: one in 200 events.
 	countFloor = 0.005
@@ -228,15 +233,20 @@ func (r *Report) fit(q Quantity, ok func(*Block) bool) []Effect {
 		if !known || b.Events == 0 || !ok(b) {
 			continue
 		}
-		row := make([]float64, len(r.Activities))
-		copy(row, b.Stirred)
-		row[b.Activity] += b.Events
-		events, gained = append(events, row), append(gained, n)
+		events, gained = append(events, r.row(b)), append(gained, n)
 	}
 	if len(events) == 0 {
 		return make([]Effect, len(r.Activities))
 	}
 	return FitEffects(events, gained)
+}
+
+// row is the events of a block by activity, its storm included.
+func (r *Report) row(b *Block) []float64 {
+	row := make([]float64, len(r.Activities), len(r.Activities)+1)
+	copy(row, b.Stirred)
+	row[b.Activity] += b.Events
+	return row
 }
 
 // quantities that were read.
@@ -336,7 +346,7 @@ func (a *ActivityReport) rate() float64 {
 func (r *Report) conclude(floor float64) {
 	for a := range r.Activities {
 		for i := range r.Activities[a].Findings {
-			r.confirmed(a, &r.Activities[a].Findings[i])
+			r.confirmed(a, &r.Activities[a].Findings[i], floor)
 		}
 	}
 	counted := func(b *Block) bool { return b.Phase == PhaseTrial || b.Phase == PhaseConfirm }
@@ -361,14 +371,16 @@ func (r *Report) conclude(floor float64) {
 	r.summarize()
 }
 
-// confirmed decides over a suspect by the blocks of its activity alone.
-func (r *Report) confirmed(a int, f *Finding) {
+// confirmed decides over a suspect by the blocks of its activity alone, and by
+// what is left of its effect beside its state.
+func (r *Report) confirmed(a int, f *Finding, floor float64) {
 	if f.Verdict != VerdictLeak {
 		return
 	}
 	var gained, events []float64
-	for i := range r.Blocks {
-		if b := &r.Blocks[i]; b.Phase == PhaseConfirm && b.Activity == a && b.Events > 0 {
+	for i := 1; i < len(r.Blocks); i++ {
+		// The first block brings the process into the activity's state.
+		if b := &r.Blocks[i]; b.Phase == PhaseConfirm && b.Activity == a && r.Blocks[i-1].Activity == a && b.Events > 0 {
 			n := b.Events
 			if b.Stirred != nil {
 				n += b.Stirred[a]
@@ -387,24 +399,66 @@ func (r *Report) confirmed(a int, f *Finding) {
 		}
 		return g / n
 	}
+	if f.Quantity.IsCount() {
+		floor = countFloor
+	}
 	f.Confirmed = per(0, len(gained))
+	e := r.alone(f.Quantity, a)
 	switch {
-	case f.Confirmed < slowing*f.Effect.Value:
-		f.Verdict = VerdictRetention
-		if f.Confirmed < slowing*slowing*f.Effect.Value {
-			f.Verdict = VerdictNone // chance, or a single step
-		}
-	case per(half, len(gained)) < slowing*slowing*f.Effect.Value:
+	case e.P >= leakP || e.Value < floor:
+		f.Verdict = VerdictNone // chance, a single step, or a state
+	case f.Confirmed < slowing*slowing*e.Value:
+		f.Verdict = VerdictNone
+	case f.Confirmed < slowing*e.Value, per(half, len(gained)) < slowing*slowing*e.Value:
 		f.Verdict = VerdictRetention
 	}
+	f.Effect = e
+}
+
+// alone is the effect of an activity on a quantity in trial and confirmation
+// beside its state: what is there as long as it was the last one to run, and goes
+// with the next. V8 compiles what runs and throws away what does not: after a
+// block of its own an activity has some 100 KB more of machine code. In blocks
+// that alternate such a state looks like an effect of one activity, and like the
+// opposite of the others; in blocks that follow one of the same kind it does not
+// show at all.
+func (r *Report) alone(q Quantity, a int) Effect {
+	var events [][]float64
+	var gained []float64
+	for i := 1; i < len(r.Blocks); i++ {
+		b := &r.Blocks[i]
+		n, known := b.growth[q]
+		if !known || b.Events == 0 || b.Phase != PhaseTrial && b.Phase != PhaseConfirm {
+			continue
+		}
+		row := r.row(b)
+		switch is, was := b.Activity == a, r.Blocks[i-1].Activity == a; {
+		case is && !was:
+			row = append(row, 1)
+		case was && !is:
+			row = append(row, -1)
+		default:
+			row = append(row, 0)
+		}
+		events, gained = append(events, row), append(gained, n)
+	}
+	if len(events) == 0 {
+		return Effect{P: 1}
+	}
+	return FitEffects(events, gained)[a]
 }
 
 // conclude orders the findings, with their final effects, and says what they are.
 func (a *ActivityReport) conclude(floor float64) {
 	a.Findings = slices.DeleteFunc(a.Findings, func(f Finding) bool { return f.Verdict == VerdictNone })
 	for i := range a.Findings {
-		if e, ok := a.Effects[a.Findings[i].Quantity]; ok {
-			a.Findings[i].Effect = e
+		switch f := &a.Findings[i]; f.Verdict {
+		case VerdictLeak:
+			a.Effects[f.Quantity] = f.Effect
+		default:
+			if e, ok := a.Effects[f.Quantity]; ok {
+				f.Effect = e
+			}
 		}
 	}
 	slices.SortStableFunc(a.Findings, func(x, y Finding) int {

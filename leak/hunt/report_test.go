@@ -1,0 +1,88 @@
+package hunt
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// process is a server as an experiment sees it: what is in its heap.
+type process struct {
+	random *rand.Rand
+	keeps  [2]float64 // bytes per event of each activity
+	states [2]float64 // bytes that are there while the activity is the last one
+	noise  float64    // standard deviation of a reading
+	kept   float64
+	before float64
+}
+
+// block is n events of an activity and a reading.
+func (p *process) block(r *Report, phase Phase, round, a int, n float64) {
+	p.kept += p.keeps[a] * n
+	reading := p.kept + p.states[a] + p.noise*p.random.NormFloat64()
+	r.add(Block{Phase: phase, Round: round, Activity: a, Events: n, Readings: map[Quantity]float64{Resident: 60e6 + reading, Kept: 60e6 + reading, "heap_used": reading},
+		growth: map[Quantity]float64{Resident: reading - p.before, Kept: reading - p.before, "heap_used": reading - p.before}}, "")
+	p.before = reading
+}
+
+// experiment of six rounds, with confirmations of which the blocks are a third as
+// long.
+func (p *process) experiment() *Report {
+	const events = 500
+	e := &Experiment{Activities: []Activity{{Cohort: "TLS", Event: "reconnect"}, {Cohort: "mutual-TLS", Event: "reconnect"}}}
+	r := newReport(e, time.Now())
+	r.Blocks = []Block{{Phase: PhaseWarmUp, Activity: -1, Readings: map[Quantity]float64{Resident: 60e6}}}
+	r.Rounds = leastRounds
+	for round := 1; round <= r.Rounds; round++ {
+		for _, a := range p.random.Perm(2) {
+			p.block(r, PhaseTrial, round, a, events*(0.8+0.4*p.random.Float64()))
+		}
+	}
+	r.judge(defaultFloor)
+	for _, a := range r.suspects() {
+		for n := range confirmBlocks {
+			p.block(r, PhaseConfirm, n+1, a, events/3)
+		}
+	}
+	r.conclude(defaultFloor)
+	return r
+}
+
+// TestState has an activity that leaves something until the other one runs, as
+// V8 has machine code for what it did last: no leak, whatever else is measured,
+// and no reason to miss one.
+func TestState(t *testing.T) {
+	const runs = 300
+	for _, tt := range []struct {
+		name          string
+		keeps, states [2]float64
+		leaks         [2]float64 // least and most share of the runs, of the second activity
+	}{
+		{"nothing", [2]float64{}, [2]float64{}, [2]float64{0, 0.01}},
+		{"state", [2]float64{}, [2]float64{0, 120e3}, [2]float64{0, 0.02}},
+		{"large state", [2]float64{}, [2]float64{0, 2e6}, [2]float64{0, 0.02}},
+		{"state of the other activity", [2]float64{}, [2]float64{120e3, 0}, [2]float64{0, 0.01}},
+		{"leak", [2]float64{0, 3400}, [2]float64{}, [2]float64{0.99, 1}},
+		{"leak and state", [2]float64{0, 3400}, [2]float64{0, 120e3}, [2]float64{0.98, 1}},
+		{"leak and state of the other activity", [2]float64{0, 3400}, [2]float64{120e3, 0}, [2]float64{0.98, 1}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var leaks [2]float64
+			for seed := range runs {
+				p := &process{random: rand.New(rand.NewPCG(uint64(seed), 5)), keeps: tt.keeps, states: tt.states, noise: 50e3}
+				for a, activity := range p.experiment().Activities {
+					if activity.Verdict == VerdictLeak {
+						leaks[a] += 1. / runs
+					}
+				}
+			}
+			t.Logf("leaks in %.3f of %d experiments", leaks, runs)
+			if leaks[0] > 0.01 {
+				t.Errorf("the first activity was found to leak in %.3f", leaks[0])
+			}
+			if leaks[1] < tt.leaks[0] || leaks[1] > tt.leaks[1] {
+				t.Errorf("the second activity was found to leak in %.3f, want %.2f to %.2f", leaks[1], tt.leaks[0], tt.leaks[1])
+			}
+		})
+	}
+}
