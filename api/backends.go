@@ -48,6 +48,11 @@ type Authority interface {
 	RequestCA(ctx context.Context, by, role, algorithm string) (RequestedCA, error)
 	ImportSigned(ctx context.Context, by, pem string) ([]store.CA, error)
 
+	// CRLs are the revocation lists of imported CAs.
+	CRLs(ctx context.Context) ([]store.CRL, error)
+	ImportCRL(ctx context.Context, by, pem string) (store.CRL, error)
+	RemoveCRL(ctx context.Context, by, ca string) error
+
 	Audit(ctx context.Context, f store.AuditFilter, p store.Page) (store.List[store.AuditEntry], error)
 }
 

@@ -27,6 +27,14 @@ func (a *API) registerCAs() {
 		summary: "Trust CAs for stations' certificates", detail: "Such as a maker's that issued them in the factory."}, a.importCA)
 	register(a, operation{id: "remove-ca", method: "DELETE", path: path + "/{fingerprint}", role: RoleAdmin, tag: tagCertificates,
 		summary: "Stop trusting an imported CA", errors: []int{http.StatusNotFound}}, a.removeCA)
+	const lists = "/api/v1/crls"
+	register(a, operation{id: "list-crls", method: "GET", path: lists, role: RoleRead, tag: tagCertificates,
+		summary: "List the revocation lists of imported CAs", detail: "Overdue ones count on until a newer one is imported."}, a.listCRLs)
+	register(a, operation{id: "import-crl", method: "POST", path: lists, role: RoleAdmin, tag: tagCertificates, status: http.StatusCreated,
+		summary: "Import the revocation list of an imported CA", detail: "In the place of the one before it. What it lists is refused, and connections that rest on it are closed within seconds.",
+		errors: []int{http.StatusConflict}}, a.importCRL)
+	register(a, operation{id: "remove-crl", method: "DELETE", path: lists + "/{fingerprint}", role: RoleAdmin, tag: tagCertificates,
+		summary: "Forget the revocation list of an imported CA", detail: "What only it revoked is good again.", errors: []int{http.StatusNotFound}}, a.removeCRL)
 	register(a, operation{id: "prepare-root", method: "POST", path: path + "/roots", role: RoleAdmin, tag: tagCertificates, status: http.StatusCreated,
 		summary: "Make a new root beside the one that issues", detail: "With a station CA and a server CA below it, and cross-signed by the old root. They are trusted, and issue nothing until they are activated.",
 		errors: []int{http.StatusConflict}}, a.prepareRoot)
@@ -143,4 +151,22 @@ func (a *API) removeCA(ctx context.Context, in *struct {
 	Fingerprint string `path:"fingerprint" maxLength:"128" doc:"SHA-256 fingerprint, hex"`
 }) (*struct{}, error) {
 	return nil, a.cfg.Authority.RemoveCA(ctx, by(ctx), in.Fingerprint)
+}
+
+func (a *API) listCRLs(ctx context.Context, _ *noInput) (*output[Page[store.CRL]], error) {
+	return whole(a.cfg.Authority.CRLs(ctx))
+}
+
+func (a *API) importCRL(ctx context.Context, in *struct {
+	Body struct {
+		PEM string `json:"pem" minLength:"1" maxLength:"1048000" doc:"One revocation list, of 768 KiB at most"`
+	}
+}) (*output[store.CRL], error) {
+	return answer(a.cfg.Authority.ImportCRL(ctx, by(ctx), in.Body.PEM))
+}
+
+func (a *API) removeCRL(ctx context.Context, in *struct {
+	Fingerprint string `path:"fingerprint" maxLength:"128" doc:"SHA-256 fingerprint of the CA's certificate, hex"`
+}) (*struct{}, error) {
+	return nil, a.cfg.Authority.RemoveCRL(ctx, by(ctx), in.Fingerprint)
 }

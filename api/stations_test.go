@@ -151,6 +151,11 @@ func TestCredentials(t *testing.T) {
 	}
 	f.refused(422, "POST", "/api/v1/cas", map[string]string{"pem": "nonsense"})
 	f.refused(404, "DELETE", "/api/v1/cas/abc", nil)
+	if lists := want[api.Page[store.CRL]](f, 200, "GET", "/api/v1/crls", nil); len(lists.Items) != 0 {
+		t.Errorf("revocation lists %+v", lists.Items)
+	}
+	f.refused(422, "POST", "/api/v1/crls", map[string]string{"pem": "nonsense"})
+	f.refused(404, "DELETE", "/api/v1/crls/abc", nil)
 
 	prepared := want[api.PreparedRoot](f, 201, "POST", "/api/v1/cas/roots", map[string]string{"algorithm": "ecdsa"})
 	f.refused(409, "POST", "/api/v1/cas/roots", map[string]string{"algorithm": "ecdsa"})

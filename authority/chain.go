@@ -90,6 +90,9 @@ func (a *Authority) checkCertificate(ctx context.Context, r store.StationRecord,
 		}
 	} else {
 		ours, err := a.verifyChain(ctx, p, now)
+		if l, ok := errors.AsType[*listedError](err); ok {
+			return refuse(ocpp.ReasonRevoked, "%v", l), nil
+		}
 		if v, ok := chainVerdict(err); ok {
 			return v, nil
 		}
@@ -158,8 +161,9 @@ type pools struct {
 type pool struct {
 	generation           int64
 	roots, intermediates *x509.CertPool
-	ours                 map[string]bool // fingerprints of our station CAs
-	keys                 map[string]bool // key identifiers of all that are trusted, hex
+	ours                 map[string]bool   // fingerprints of our station CAs
+	keys                 map[string]bool   // key identifiers of all that are trusted, hex
+	lists                map[string]string // fingerprints of imported CAs that have a revocation list, by issuerID
 }
 
 // verifyChain checks a chain against the trusted CAs, and reports whether it is
@@ -181,12 +185,40 @@ func (a *Authority) verifyChain(ctx context.Context, p *presented, now time.Time
 	if err != nil {
 		return false, err
 	}
+	var listed *listedError
+	good := false
 	for _, chain := range chains {
-		if trusted.ours[pki.Fingerprint(chain[len(chain)-1].Raw)] {
+		c, e, err := a.listed(ctx, trusted, chain)
+		switch {
+		case err != nil:
+			return false, err
+		case c != nil:
+			listed = &listedError{serial: pki.SerialHex(c), leaf: c == p.leaf, issuer: c.Issuer.String(), entry: e}
+		case trusted.ours[pki.Fingerprint(chain[len(chain)-1].Raw)]:
 			return true, nil
+		default:
+			good = true
 		}
 	}
+	if !good && listed != nil {
+		return false, listed
+	}
 	return false, nil
+}
+
+// listedError says that a certificate is on the revocation list of its CA.
+type listedError struct {
+	serial, issuer string
+	leaf           bool
+	entry          store.CRLEntry
+}
+
+func (e *listedError) Error() string {
+	what := "certificate"
+	if !e.leaf {
+		what = "the CA certificate"
+	}
+	return fmt.Sprintf("%s %s was revoked by %s on %s: %s", what, e.serial, e.issuer, e.entry.At.UTC().Format(time.RFC3339), e.entry.Reason)
 }
 
 func (a *Authority) pool(ctx context.Context) (*pool, error) {
@@ -219,6 +251,25 @@ func (a *Authority) pool(ctx context.Context) (*pool, error) {
 	for _, c := range cas {
 		p.ours[c.Fingerprint] = nameOf(c.Kind).role == roleStation
 	}
+	if err := a.findLists(ctx, p, anchors, between); err != nil {
+		return nil, err
+	}
 	a.pools.pool = p
 	return p, nil
+}
+
+// findLists finds out which imported CAs have a revocation list.
+func (a *Authority) findLists(ctx context.Context, p *pool, cas ...[]*x509.Certificate) error {
+	lists, err := a.store.CRLs(ctx, a.cfg.Now())
+	if err != nil || len(lists) == 0 {
+		return err
+	}
+	p.lists = make(map[string]string, len(lists))
+	for _, c := range slices.Concat(cas...) {
+		fingerprint := pki.Fingerprint(c.Raw)
+		if slices.ContainsFunc(lists, func(l store.CRL) bool { return l.CA == fingerprint }) {
+			p.lists[issuerID(c)] = fingerprint
+		}
+	}
+	return nil
 }

@@ -163,6 +163,22 @@ func (c *Client) CAs(ctx context.Context) ([]store.CA, error) {
 	return call[[]store.CA](ctx, c, subjectCAs, request{}, nil)
 }
 
+// ImportCRL is Authority.ImportCRL.
+func (c *Client) ImportCRL(ctx context.Context, by, text string) (store.CRL, error) {
+	return call[store.CRL](ctx, c, subjectImportCRL, request{By: by, Text: text}, nil)
+}
+
+// RemoveCRL is Authority.RemoveCRL.
+func (c *Client) RemoveCRL(ctx context.Context, by, ca string) error {
+	_, err := call[none](ctx, c, subjectRemoveCRL, request{By: by, Name: ca}, nil)
+	return err
+}
+
+// CRLs is Authority.CRLs.
+func (c *Client) CRLs(ctx context.Context) ([]store.CRL, error) {
+	return call[[]store.CRL](ctx, c, subjectCRLs, request{}, nil)
+}
+
 // Audit is Authority.Audit.
 func (c *Client) Audit(ctx context.Context, f store.AuditFilter, p store.Page) (store.List[store.AuditEntry], error) {
 	return call[store.List[store.AuditEntry]](ctx, c, subjectAudit, request{Page: p}, f)

@@ -15,6 +15,7 @@ type metrics struct {
 	seconds      prometheus.Histogram
 	certificates *prometheus.GaugeVec
 	expiry       *prometheus.GaugeVec
+	nextCRL      prometheus.Gauge
 	derived      []prometheus.Collector
 }
 
@@ -30,6 +31,8 @@ func newMetrics(a *Authority) *metrics {
 		expiry: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "holdfast_authority_next_expiry_timestamp_seconds",
 			Help: "When the next certificate expires: the first active one of the stations, and the first of our CAs. Zero: there is none."}, []string{"kind"}),
 	}
+	m.nextCRL = prometheus.NewGauge(prometheus.GaugeOpts{Name: "holdfast_authority_crl_next_update_timestamp_seconds",
+		Help: "When the first of the imported revocation lists is to be replaced by the next one. Zero: there is none."})
 	m.derived = []prometheus.Collector{
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "holdfast_authority_attempts_dropped_total",
 			Help: "Attempts to connect that were not recorded: too many of unregistered stations, or a database that is away."},
@@ -71,10 +74,21 @@ func (m *metrics) count(ctx context.Context) error {
 	}
 	_, first := h.expires()
 	m.expiry.WithLabelValues("ca").Set(float64(first.Unix()))
+	lists, err := m.a.store.CRLs(ctx, now)
+	if err != nil {
+		return err
+	}
+	next = 0
+	for _, l := range lists {
+		if at := float64(l.NextUpdate.Unix()); !l.NextUpdate.IsZero() && (next == 0 || at < next) {
+			next = at
+		}
+	}
+	m.nextCRL.Set(next)
 	return nil
 }
 
 // Collectors are the authority's metrics, for the caller's registry.
 func (a *Authority) Collectors() []prometheus.Collector {
-	return append([]prometheus.Collector{a.metrics.decisions, a.metrics.seconds, a.metrics.certificates, a.metrics.expiry}, a.metrics.derived...)
+	return append([]prometheus.Collector{a.metrics.decisions, a.metrics.seconds, a.metrics.certificates, a.metrics.expiry, a.metrics.nextCRL}, a.metrics.derived...)
 }

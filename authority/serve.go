@@ -41,6 +41,9 @@ const (
 	subjectRetireCA     = "ca.retire"
 	subjectRequestCA    = "ca.request"
 	subjectImportSigned = "ca.certify"
+	subjectImportCRL    = "crl.import"
+	subjectRemoveCRL    = "crl.remove"
+	subjectCRLs         = "crl.list"
 	subjectAudit        = "audit.list"
 )
 
@@ -170,9 +173,12 @@ func (a *Authority) Handlers() map[string]Handler {
 		subjectCertificates: handle(func(ctx context.Context, r request, f store.CertificateFilter) (any, error) {
 			return a.Certificates(ctx, f, r.Page)
 		}),
-		subjectImportCA: handle(func(ctx context.Context, r request, _ none) (any, error) { return a.ImportCA(ctx, r.By, r.Text) }),
-		subjectRemoveCA: handle(func(ctx context.Context, r request, _ none) (any, error) { return nil, a.RemoveCA(ctx, r.By, r.Name) }),
-		subjectCAs:      handle(func(ctx context.Context, _ request, _ none) (any, error) { return a.CAs(ctx) }),
+		subjectImportCA:  handle(func(ctx context.Context, r request, _ none) (any, error) { return a.ImportCA(ctx, r.By, r.Text) }),
+		subjectRemoveCA:  handle(func(ctx context.Context, r request, _ none) (any, error) { return nil, a.RemoveCA(ctx, r.By, r.Name) }),
+		subjectCAs:       handle(func(ctx context.Context, _ request, _ none) (any, error) { return a.CAs(ctx) }),
+		subjectImportCRL: handle(func(ctx context.Context, r request, _ none) (any, error) { return a.ImportCRL(ctx, r.By, r.Text) }),
+		subjectRemoveCRL: handle(func(ctx context.Context, r request, _ none) (any, error) { return nil, a.RemoveCRL(ctx, r.By, r.Name) }),
+		subjectCRLs:      handle(func(ctx context.Context, _ request, _ none) (any, error) { return a.CRLs(ctx) }),
 		subjectPrepareRoot: handle(func(ctx context.Context, r request, _ none) (any, error) {
 			return a.PrepareRoot(ctx, r.By, r.Algorithm)
 		}),

@@ -160,6 +160,9 @@ func (a *Authority) CertificateUsed(ctx context.Context, c Certificate, now time
 			if _, err := tx.addCertificate(c); err != nil {
 				return err
 			}
+			if err := tx.markListed(c); err != nil { // a list may have come in since it was looked at
+				return err
+			}
 		}
 		_, err = tx.exec(`UPDATE certificate SET status = $1, reason = 'superseded' WHERE station = $2 AND status = $3 AND fingerprint <> $4
 			AND id < (SELECT id FROM certificate WHERE fingerprint = $5)`,

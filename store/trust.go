@@ -116,8 +116,8 @@ func (a *Authority) SetCAState(ctx context.Context, fingerprints []string, state
 	return generation, err
 }
 
-// RemoveCA ends the trust in a CA certificate of the given kind; ErrNotFound
-// without it. It returns the trust generation after it.
+// RemoveCA ends the trust in a CA certificate of the given kind and forgets its
+// revocation list; ErrNotFound without it. It returns the trust generation after it.
 func (a *Authority) RemoveCA(ctx context.Context, fingerprint, kind string, audit AuditEntry) (generation int64, err error) {
 	err = a.update(ctx, "ca", func(tx *Tx) error {
 		n, err := tx.exec(`DELETE FROM ca WHERE fingerprint = $1 AND kind = $2`, fingerprint, kind)
@@ -128,6 +128,9 @@ func (a *Authority) RemoveCA(ctx context.Context, fingerprint, kind string, audi
 			return fmt.Errorf("CA certificate %s: %w", fingerprint, ErrNotFound)
 		}
 		if generation, err = tx.bump(); err != nil {
+			return err
+		}
+		if err := tx.dropCRL(fingerprint); err != nil {
 			return err
 		}
 		return tx.audit(audit)

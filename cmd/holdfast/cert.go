@@ -24,6 +24,7 @@ type certCommands struct {
 	CA       certCA       `cmd:"" name:"ca" help:"Administer Holdfast's own CAs: request, import, replace, retire, encrypt."`
 	Trust    certTrust    `cmd:"" help:"Trust other CAs for stations' certificates."`
 	Distrust certDistrust `cmd:"" help:"Stop trusting an imported CA."`
+	CRL      certCRL      `cmd:"" name:"crl" help:"Administer the revocation lists of imported CAs."`
 }
 
 type certList struct {

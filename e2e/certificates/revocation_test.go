@@ -1,10 +1,13 @@
 package certificates_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -165,6 +168,7 @@ func TestRevocation(t *testing.T) {
 	s := newSite(t)
 	t.Run("on three gateways", s.expelMany)
 	t.Run("off the bus", s.expelOffTheBus)
+	t.Run("by a list of another CA", s.expelByList)
 }
 
 // expelMany revokes certificates of stations on three gateways and blocks others: each connection ends, wherever it is, the next handshake is refused on
@@ -264,4 +268,105 @@ func (s *site) expelOffTheBus(t *testing.T) {
 	if _, err := stays.awaitClose(); err == nil || !os.IsTimeout(err) {
 		t.Errorf("a station that is not concerned: %v", err)
 	}
+}
+
+// expelByList imports the revocation list of a maker's CA, made by OpenSSL.
+func (s *site) expelByList(t *testing.T) {
+	dir := t.TempDir()
+	openssl := func(args ...string) {
+		t.Helper()
+		cmd := exec.Command("openssl", args...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("openssl %v: %v\n%s", args, err, out)
+		}
+	}
+	read := func(name string) string {
+		t.Helper()
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	holdfast := func(out any, args ...string) {
+		t.Helper()
+		cmd := exec.Command(e2e.Build(t, "holdfast/cmd/holdfast"), append(args, "--json", "--url", s.csms.API, "--data", s.csms.Data)...)
+		text, err := cmd.Output()
+		if err == nil && out != nil {
+			err = json.Unmarshal(text, out)
+		}
+		if err != nil {
+			t.Fatalf("holdfast %v: %v\n%s", args, err, text)
+		}
+	}
+	write("ca.cnf", "[ca]\ndefault_ca=maker\n[maker]\ndatabase=index.txt\nserial=serial\ncrlnumber=crlnumber\nnew_certs_dir=.\n"+
+		"default_md=sha256\npolicy=any\ndefault_days=30\ndefault_crl_days=7\nunique_subject=no\n[any]\ncommonName=supplied\norganizationName=optional\n")
+	write("index.txt", "")
+	write("serial", "1000")
+	write("crlnumber", "01")
+	openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-keyout", "maker.key", "-out", "maker.crt", "-days", "30",
+		"-subj", "/O=Maker/CN=Maker CA", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
+	holdfast(nil, "cert", "trust", filepath.Join(dir, "maker.crt"))
+	var stations []*station
+	for _, id := range []string{"MADE-1", "MADE-2"} {
+		openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-keyout", id+".key", "-out", id+".csr", "-subj", "/O=Maker/CN="+id)
+		openssl("ca", "-batch", "-notext", "-config", "ca.cnf", "-cert", "maker.crt", "-keyfile", "maker.key", "-in", id+".csr", "-out", id+".crt")
+		if status := s.csms.Do("POST", "/api/v1/stations", map[string]any{"id": id, "profile": 3, "no_certificate": true}, nil); status != 201 {
+			t.Fatalf("add %s: %d", id, status)
+		}
+		st := newStation(t, id, issued{Chain: read(id + ".crt"), Key: read(id + ".key"), CA: s.anchor(t)})
+		for _, gw := range s.gateways { // they are told that the CA is trusted
+			e2e.Await(t, id+" is admitted", patience, func() bool {
+				status, _, err := st.connect(gw.MTLS)
+				return err == nil && status == 101
+			})
+			st.conn.Close()
+		}
+		st.must(t, s.gateways[2].MTLS)
+		stations = append(stations, st)
+	}
+	openssl("ca", "-config", "ca.cnf", "-cert", "maker.crt", "-keyfile", "maker.key", "-revoke", "MADE-1.crt", "-crl_reason", "keyCompromise")
+	openssl("ca", "-config", "ca.cnf", "-cert", "maker.crt", "-keyfile", "maker.key", "-gencrl", "-out", "maker.pem")
+	openssl("crl", "-in", "maker.pem", "-outform", "DER", "-out", "maker.crl")
+	from, wait := ends(stations[:1])
+	from(stations[0])
+	var list struct {
+		Number           string
+		Entries, Revoked int
+		Overdue          bool
+	}
+	holdfast(&list, "cert", "crl", "import", filepath.Join(dir, "maker.crl"))
+	if list.Number != "1" || list.Entries != 1 || list.Revoked != 1 || list.Overdue {
+		t.Errorf("imported: %+v", list)
+	}
+	if e := wait()[stations[0]]; e.code != 1008 {
+		t.Errorf("close code %d, %v", e.code, e.err)
+	} else {
+		t.Logf("closed %s after the command began", e.after.Round(time.Millisecond))
+	}
+	stations[0].refused(t, s.gateways[0].MTLS)
+	stations[1].conn.Close()
+	stations[1].must(t, s.gateways[0].MTLS)
+	var lists []struct{ Issuer string }
+	holdfast(&lists, "cert", "crl", "list")
+	if len(lists) != 1 || !strings.Contains(lists[0].Issuer, "Maker CA") {
+		t.Errorf("lists: %+v", lists)
+	}
+}
+
+// anchor is what stations trust.
+func (s *site) anchor(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.authority.Data, "ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
