@@ -1,6 +1,6 @@
 // Package hunt lets `holdfast leak hunt` loose on real servers: a Node.js gateway
 // that leaks outside of V8's heap on its mutual-TLS path only, and the same one
-// mended.
+// mended; a Go server with one of five faults.
 //
 // HOLDFAST_HUNT=10m makes each experiment last so long; the default keeps the
 // tests short, and their intervals wide.
