@@ -113,8 +113,11 @@ type opener struct {
 	more     bool   // the peer sends more than a head
 }
 
-// heads keeps buffers for HTTP heads.
-var heads = sync.Pool{New: func() any { b := make([]byte, maxHead); return &b }}
+// heads keeps buffers for HTTP heads of usual size: in a storm, a thousand
+// openings wait for theirs.
+var heads = sync.Pool{New: func() any { b := make([]byte, usualHead); return &b }}
+
+const usualHead = 1 << 10
 
 // run does everything up to the 101 answer, and reports whether that was sent.
 func (o *opener) run(conn net.Conn) bool {
@@ -194,7 +197,7 @@ func (o *opener) handshake() bool {
 }
 
 // readHead reads up to the head's end and returns what was read beyond it,
-// which stays in buf.
+// which stays in buf, or in a buffer of maxHead bytes if that is too small.
 func readHead(r io.Reader, buf []byte) (*head, []byte, error) {
 	for n := 0; ; {
 		m, err := r.Read(buf[n:])
@@ -208,6 +211,9 @@ func readHead(r io.Reader, buf []byte) (*head, []byte, error) {
 		n += m
 		if err != nil {
 			return nil, nil, fmt.Errorf("read HTTP head: %w", err)
+		}
+		if n == len(buf) && n < maxHead {
+			buf = append(make([]byte, 0, maxHead), buf...)[:maxHead]
 		}
 		if n == len(buf) {
 			return nil, nil, &headError{status: http.StatusRequestHeaderFieldsTooLarge, text: "request head is too large"}

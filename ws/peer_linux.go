@@ -22,8 +22,10 @@ func peek(fd uintptr) peerState {
 }
 
 // deferSeconds is how long the kernel keeps a connection to itself, at the cost
-// of a request instead of a socket, until its peer sends something.
-const deferSeconds = 3
+// of a request instead of a socket, until its peer sends something. It bounds
+// the kernel's patience with a full accept queue, too: in a storm, those who wait
+// longer are reset.
+const deferSeconds = 15
 
 // deferAccept has l accept only peers that said something, for a while: what
 // connects and stays silent, or leaves, costs no file. Other listeners than TCP
