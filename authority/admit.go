@@ -277,5 +277,6 @@ var reasons = map[ocpp.Reason]bool{
 	ocpp.ReasonWrongProfile: true, ocpp.ReasonNoCredentials: true, ocpp.ReasonWrongPassword: true, ocpp.ReasonLockedOut: true,
 	ocpp.ReasonNoCertificate: true, ocpp.ReasonUnknownCA: true, ocpp.ReasonExpired: true, ocpp.ReasonNotYetValid: true,
 	ocpp.ReasonBadCertificate: true, ocpp.ReasonWrongSerial: true, ocpp.ReasonWrongOwner: true, ocpp.ReasonRevoked: true,
-	ocpp.ReasonNoSubprotocol: true, ocpp.ReasonTLS: true, ocpp.ReasonTooOften: true, ocpp.ReasonUnavailable: true, ocpp.ReasonOverload: true, ocpp.ReasonBadRequest: true,
+	ocpp.ReasonNoSubprotocol: true, ocpp.ReasonTLS: true, ocpp.ReasonServerRefused: true, ocpp.ReasonTooOften: true,
+	ocpp.ReasonUnavailable: true, ocpp.ReasonOverload: true, ocpp.ReasonBadRequest: true,
 }

@@ -234,6 +234,11 @@ func (s *tlsState) verify(n *tlsNow, cs tls.ConnectionState, now time.Time) erro
 			return fail(ocpp.ReasonExpired, err)
 		}
 		if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+			for _, c := range chain { // crypto/x509 does not tell it from a CA that is not known
+				if weak(c.SignatureAlgorithm) && !bytes.Equal(c.RawIssuer, c.RawSubject) {
+					return fail(ocpp.ReasonBadCertificate, fmt.Errorf("%.64q is signed with %s", c.Subject.CommonName, c.SignatureAlgorithm))
+				}
+			}
 			return fail(ocpp.ReasonUnknownCA, err)
 		}
 		return fail(ocpp.ReasonBadCertificate, err)
@@ -252,6 +257,15 @@ func (s *tlsState) verify(n *tlsNow, cs tls.ConnectionState, now time.Time) erro
 	}
 	s.verified[key] = until
 	return nil
+}
+
+// weak reports signatures that crypto/x509 believes no more.
+func weak(a x509.SignatureAlgorithm) bool {
+	switch a {
+	case x509.MD2WithRSA, x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1:
+		return true
+	}
+	return false
 }
 
 // Enforce closes the connections that the current trust forbids and forgets what

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -216,6 +217,10 @@ func (g *Gateway) handshakeFailed(profile ocpp.SecurityProfile, remote netip.Add
 		reason, subject = e.reason, e.subject
 	} else if strings.Contains(err.Error(), "didn't provide a certificate") {
 		reason = ocpp.ReasonNoCertificate
+	} else if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" { // the station's alert
+		if strings.Contains(op.Err.Error(), "certificate") {
+			reason = ocpp.ReasonServerRefused
+		}
 	} else if !isTLSFault(err) {
 		return // ended or timed out: nobody was refused
 	}

@@ -42,6 +42,7 @@ const (
 	ReasonRevoked        Reason = "certificate_revoked"
 	ReasonNoSubprotocol  Reason = "no_common_subprotocol"
 	ReasonTLS            Reason = "tls_version_or_suite"
+	ReasonServerRefused  Reason = "server_certificate_refused" // by the station
 	ReasonTooOften       Reason = "connects_too_often"
 	ReasonUnavailable    Reason = "authority_unavailable"
 	ReasonOverload       Reason = "overload"
