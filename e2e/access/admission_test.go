@@ -86,6 +86,83 @@ func attempts(n *e2e.Node, path string) []attempt {
 	return page.Items
 }
 
+// expect has a station connect, and looks for the outcome where an operator does:
+// a refusal is in the station's attempts, in its record, in the metric and in the log.
+func expect(t *testing.T, n *e2e.Node, s station, status int, reason, detail string) {
+	t.Helper()
+	profile := `profile="2"`
+	if s.url == n.MTLS {
+		profile = `profile="3"`
+	}
+	refusals := func() float64 {
+		return n.Metric("holdfast_rejections_total", profile, `reason="`+reason+`"`)
+	}
+	before := refusals()
+	if got, _ := s.connect(t); got != status {
+		t.Errorf("status %d, want %d", got, status)
+	}
+	path := "/api/v1/stations/" + url.PathEscape(s.id)
+	e2e.Await(t, "the attempt "+reason+" "+detail, 10*time.Second, func() bool {
+		list := attempts(n, path+"/attempts")
+		if reason == "admitted" { // a remembered decision is no new attempt
+			return slices.ContainsFunc(list, func(a attempt) bool { return a.Reason == "admitted" })
+		}
+		return len(list) > 0 && list[0].Reason == reason && strings.Contains(list[0].Detail, detail)
+	})
+	if reason == "admitted" {
+		return
+	}
+	if after := refusals(); after != before+1 {
+		t.Errorf("holdfast_rejections_total grew by %v", after-before)
+	}
+	named := "station=" + s.id + " "
+	if strings.Contains(s.id, " ") {
+		named = fmt.Sprintf("station=%q ", s.id)
+	}
+	e2e.Await(t, "the reason in the log", 10*time.Second, func() bool {
+		for line := range strings.Lines(n.Tail(1 << 20)) {
+			if strings.Contains(line, named) && strings.Contains(line, "reason="+reason+" ") {
+				return true
+			}
+		}
+		return false
+	})
+	var record struct {
+		Last struct{ Reason string } `json:"last_attempt"`
+	}
+	e2e.Await(t, "the station's record", 10*time.Second, func() bool {
+		return n.Do("GET", path, nil, &record) == 404 || record.Last.Reason == reason // 404: not registered
+	})
+}
+
+// expectNameless is expect for a station that is refused before it can say who it
+// is: its attempt stands with its address.
+func expectNameless(t *testing.T, n *e2e.Node, s station, status int, reason, detail string) {
+	t.Helper()
+	profile := `profile="2"`
+	if s.url == n.MTLS {
+		profile = `profile="3"`
+	}
+	refusals := func() float64 {
+		return n.Metric("holdfast_rejections_total", profile, `reason="`+reason+`"`)
+	}
+	before := refusals()
+	if got, _ := s.connect(t); got != status {
+		t.Errorf("status %d, want %d", got, status)
+	}
+	e2e.Await(t, "an attempt "+reason+" from this address", 10*time.Second, func() bool {
+		return slices.ContainsFunc(attempts(n, "/api/v1/attempts"), func(a attempt) bool {
+			return a.Reason == reason && a.Station == "" && a.Remote == "127.0.0.1" && !a.Registered && strings.Contains(a.Detail, detail)
+		})
+	})
+	if after := refusals(); after != before+1 {
+		t.Errorf("holdfast_rejections_total grew by %v", after-before)
+	}
+	if !strings.Contains(n.Tail(1<<20), "reason="+reason+" ") {
+		t.Error("the reason is not in the log")
+	}
+}
+
 // TestAdmission connects over real TLS with each fault that is not about a
 // certificate, and reads the reason where an operator looks for it: the
 // station's attempts, its record, the metric and the log.
@@ -220,40 +297,7 @@ func TestAdmission(t *testing.T) {
 	}
 	for _, tt := range rows {
 		t.Run(tt.name, func(t *testing.T) {
-			profile := `profile="2"`
-			if tt.s.url == n.MTLS {
-				profile = `profile="3"`
-			}
-			before := n.Metric("holdfast_rejections_total", profile, `reason="`+tt.reason+`"`)
-			if status, _ := tt.s.connect(t); status != tt.status {
-				t.Errorf("status %d, want %d", status, tt.status)
-			}
-			path := "/api/v1/stations/" + url.PathEscape(tt.s.id) + "/attempts"
-			e2e.Await(t, "the attempt "+tt.reason+" "+tt.detail, 10*time.Second, func() bool {
-				list := attempts(n, path)
-				if tt.reason == "admitted" { // a remembered decision is no new attempt
-					return slices.ContainsFunc(list, func(a attempt) bool { return a.Reason == "admitted" })
-				}
-				return len(list) > 0 && list[0].Reason == tt.reason && strings.Contains(list[0].Detail, tt.detail)
-			})
-			if tt.reason == "admitted" {
-				return
-			}
-			if after := n.Metric("holdfast_rejections_total", profile, `reason="`+tt.reason+`"`); after != before+1 {
-				t.Errorf("holdfast_rejections_total grew by %v", after-before)
-			}
-			if !strings.Contains(n.Tail(1<<20), "reason="+tt.reason) {
-				t.Error("the reason is not in the log")
-			}
-			if tt.s.id != "NOBODY" {
-				var s struct {
-					Last struct{ Reason string } `json:"last_attempt"`
-				}
-				e2e.Await(t, "the station's record", 10*time.Second, func() bool {
-					n.Do("GET", "/api/v1/stations/"+url.PathEscape(tt.s.id), nil, &s)
-					return s.Last.Reason == tt.reason
-				})
-			}
+			expect(t, n, tt.s, tt.status, tt.reason, tt.detail)
 		})
 	}
 
@@ -275,17 +319,7 @@ func TestAdmission(t *testing.T) {
 		{"a broken identity", station{url: n.TLS, path: "/ocpp/A%2", tls: base}, 404, "no_identity", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if status, _ := tt.s.connect(t); status != tt.status {
-				t.Errorf("status %d, want %d", status, tt.status)
-			}
-			e2e.Await(t, "an attempt "+tt.reason+" from this address", 10*time.Second, func() bool {
-				for _, a := range attempts(n, "/api/v1/attempts") {
-					if a.Reason == tt.reason && a.Station == "" && a.Remote == "127.0.0.1" && !a.Registered && strings.Contains(a.Detail, tt.detail) {
-						return true
-					}
-				}
-				return false
-			})
+			expectNameless(t, n, tt.s, tt.status, tt.reason, tt.detail)
 		})
 	}
 

@@ -1,4 +1,5 @@
-// Package access_test is people's and machines' access to Holdfast itself, with
+// Package access_test is access: of stations, with each reason for which one is
+// refused, and of people and machines to Holdfast itself, with
 // whole processes and an independent OpenID Connect provider (npm oidc-provider).
 package access_test
 
