@@ -33,6 +33,7 @@ var mayImport = map[string][]string{
 	"csms/action16":    {"ocpp", "ocpp/v16", "csms", "store"},
 	"csms/action201":   {"ocpp", "ocpp/v201", "csms", "store"},
 	"csms/action21":    {"ocpp", "ocpp/v21", "csms", "store"},
+	"csms/iso15118":    {"ocpp", "csms", "pki"},
 	"api":              {"ocpp", "csms", "store"},
 	"fleet":            {"ocpp"},
 	"fleet/identity":   {"fleet", "ocpp"},

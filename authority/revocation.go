@@ -136,14 +136,14 @@ func (a *Authority) OCSP(ctx context.Context, request []byte) (der []byte, until
 	return der, until
 }
 
-func (a *Authority) ocsp(ctx context.Context, q *pki.OCSPQuestion) ([]byte, time.Time, error) {
+func (a *Authority) ocsp(ctx context.Context, q *pki.CertID) ([]byte, time.Time, error) {
 	h, err := a.hierarchy(ctx)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
 	var ca *issuer
 	for _, i := range h.cas {
-		if i.name.role != roleCross && i.Key != nil && q.Of(i.Cert) {
+		if i.name.role != roleCross && i.Key != nil && q.IssuedBy(i.Cert) {
 			ca = i
 		}
 	}

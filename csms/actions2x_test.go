@@ -99,8 +99,8 @@ var answers = map[string]string{
 	"Authorize":                `{"idTokenInfo":{"status":"Unknown"}}`,
 	"BootNotification":         `{"currentTime":"T","interval":300,"status":"Accepted"}`,
 	"DataTransfer":             `{"status":"UnknownVendorId"}`,
-	"Get15118EVCertificate":    `{"status":"Failed","exiResponse":""}`,
-	"GetCertificateStatus":     `{"status":"Failed"}`,
+	"Get15118EVCertificate":    `{"status":"Failed","statusInfo":{"reasonCode":"NotEnabled"},"exiResponse":""}`,
+	"GetCertificateStatus":     `{"status":"Failed","statusInfo":{"reasonCode":"NotEnabled"}}`,
 	"Heartbeat":                `{"currentTime":"T"}`,
 	"NotifyEVChargingSchedule": `{"status":"Accepted"}`,
 	"SignCertificate":          `{"status":"Rejected"}`, // there is no authority

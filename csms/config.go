@@ -25,6 +25,12 @@ type Config struct {
 	// Sign has the authority sign a station's certificate signing request and
 	// returns the chain to install, leaf first, as PEM. Nil: requests are rejected.
 	Sign func(ctx context.Context, station ocpp.StationID, csr string) (chain string, err error)
+	// EVCertificate asks the provider of contract certificates. Nil: there is none,
+	// and EVs that ask are answered Failed.
+	EVCertificate EVCertificateFunc
+	// OCSP asks for the status of certificates. Nil: it is not asked for, and
+	// stations that ask are answered Failed.
+	OCSP OCSPFunc
 
 	Settings Settings
 	Now      func() time.Time // nil: time.Now
@@ -102,15 +108,17 @@ func (s Settings) tolerates(v ocpp.Version) bool { return slices.Contains(s.Tole
 // CSMS is the rules over one record. All methods may be called concurrently.
 type CSMS struct {
 	// Set by New, then read-only.
-	store     *store.CSMS
-	protocols map[ocpp.Version]Protocol
-	call      ocpp.CallFunc
-	publish   func(Event)
-	sign      func(ctx context.Context, station ocpp.StationID, csr string) (string, error)
-	settings  Settings
-	now       func() time.Time
-	log       *slog.Logger
-	metrics   *metrics
+	store         *store.CSMS
+	protocols     map[ocpp.Version]Protocol
+	call          ocpp.CallFunc
+	publish       func(Event)
+	sign          func(ctx context.Context, station ocpp.StationID, csr string) (string, error)
+	ocsp          OCSPFunc
+	evCertificate EVCertificateFunc
+	settings      Settings
+	now           func() time.Time
+	log           *slog.Logger
+	metrics       *metrics
 
 	// Each with a lock of its own.
 	registrations registrations
@@ -134,6 +142,7 @@ func New(cfg Config) (*CSMS, error) {
 	c := &CSMS{
 		store: cfg.Store, protocols: cfg.Protocols, call: cfg.Call, publish: cfg.Publish, sign: cfg.Sign,
 		settings: settings, now: cfg.Now, log: cfg.Logger,
+		ocsp: cfg.OCSP, evCertificate: cfg.EVCertificate,
 		registrations: newRegistrations(settings.CacheStations),
 		seen:          seen{max: settings.CacheStations},
 		numbers:       numbers{store: cfg.Store, name: "transaction"},

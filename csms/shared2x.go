@@ -22,6 +22,8 @@ func Handlers2x() map[string]Handler {
 		"BootNotification":                  shared(bootNotification2x),
 		"DataTransfer":                      shared(dataTransfer2x),
 		"FirmwareStatusNotification":        shared(firmwareStatusNotification2x),
+		"Get15118EVCertificate":             getEVCertificate2x,
+		"GetCertificateStatus":              shared(getCertificateStatus2x),
 		"Heartbeat":                         shared(heartbeat2x),
 		"LogStatusNotification":             shared(logStatusNotification2x),
 		"MeterValues":                       shared(meterValues2x),
@@ -41,11 +43,6 @@ func Handlers2x() map[string]Handler {
 		"NotifyMonitoringReport":    Recording(&empty{}),
 		"ReportChargingProfiles":    Recording(&empty{}),
 		"ReservationStatusUpdate":   Recording(&empty{}),
-
-		// Nobody here speaks for the contract certificates of ISO 15118 (M01, M02),
-		// nor asks OCSP responders that a station names (M06).
-		"Get15118EVCertificate": Recording(&noEVCertificate{Status: "Failed"}),
-		"GetCertificateStatus":  Recording(&statusOnly{"Failed"}),
 	}
 }
 
@@ -61,10 +58,6 @@ type (
 	empty      struct{}
 	statusOnly struct {
 		Status string `json:"status" ocpp:"required"`
-	}
-	noEVCertificate struct {
-		Status      string `json:"status" ocpp:"required"`
-		EXIResponse string `json:"exiResponse" ocpp:"required"`
 	}
 )
 

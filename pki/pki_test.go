@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -241,7 +242,27 @@ func FuzzParseOCSPRequest(f *testing.F) {
 			t.Errorf("serial number %s was accepted", q.Serial)
 		}
 		if err == nil {
-			q.Of(ca)
+			q.IssuedBy(ca)
+		}
+	})
+}
+
+func FuzzCheckOCSP(f *testing.F) {
+	ca := chains()[ECDSA]["station"]
+	name, key := sha256.Sum256(ca.Cert.RawSubject), sha256.Sum256(nil)
+	id := CertID{Hash: crypto.SHA256, IssuerName: name[:], IssuerKey: key[:], Serial: big.NewInt(77)}
+	for _, certificate := range []*x509.Certificate{nil, ca.Cert} {
+		der, err := ocsp.CreateResponse(ca.Cert, ca.Cert, ocsp.Response{SerialNumber: id.Serial, ThisUpdate: now, NextUpdate: now.Add(day), Certificate: certificate, IssuerHash: crypto.SHA256}, ca.Key)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(der)
+	}
+	f.Add(OCSPTryLater)
+	f.Fuzz(func(t *testing.T, der []byte) {
+		// The issuer's key is another one, so nothing can be good.
+		if a, err := CheckOCSP(der, id, []*x509.Certificate{ca.Cert}, now); err == nil {
+			t.Errorf("believed: %+v", a)
 		}
 	})
 }

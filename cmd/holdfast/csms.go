@@ -32,6 +32,7 @@ type csmsFlags struct {
 	LogBytes            int64         `help:"How many bytes the message log keeps." default:"1073741824"`
 	LogPerStation       int64         `help:"How many frames the message log keeps of a station." default:"1000"`
 	oidcFlags
+	iso15118Flags
 }
 
 type csmsCommand struct {
@@ -80,7 +81,7 @@ func (p *process) startCSMS(db *databaseFlags, f *csmsFlags) error {
 	}
 	p.services.closing("csms's database", st.Close)
 	b, log, client := p.bus, p.log, p.authorityClient()
-	core, err := csms.New(csms.Config{
+	cfg := csms.Config{
 		Store: st, Call: b.CallStation, Logger: log,
 		Protocols: map[ocpp.Version]csms.Protocol{
 			ocpp.V16: action16.Protocol(), ocpp.V201: action201.Protocol(), ocpp.V21: action21.Protocol(),
@@ -98,7 +99,11 @@ func (p *process) startCSMS(db *databaseFlags, f *csmsFlags) error {
 			HeartbeatInterval: f.HeartbeatInterval, AcceptUnknownTokens: f.AcceptUnknownTokens, ConcurrentTx: f.ConcurrentTx,
 			RegistrationDefault: store.Registration(f.Registration), DataTransferVendors: f.DataTransferVendors,
 		},
-	})
+	}
+	if err := f.connect(p, &cfg); err != nil {
+		return err
+	}
+	core, err := csms.New(cfg)
 	if err != nil {
 		return err
 	}
