@@ -139,6 +139,7 @@ func (a *API) registerAll() {
 	a.registerStationData()
 	a.registerMessages()
 	a.registerCalls()
+	a.registerOperations()
 	a.registerTransactions()
 	a.registerIDTokens()
 	a.registerCertificates()

@@ -34,6 +34,7 @@ func humaConfig(version string) huma.Config {
 			Tags: []*huma.Tag{
 				{Name: tagStations, Description: "Charging stations: their registration, what they report, their connection."},
 				{Name: tagCommands, Description: "CALLs to stations."},
+				{Name: tagOperations, Description: "Changes of stations' credentials that take several steps."},
 				{Name: tagTransactions, Description: "Charging transactions and their meter values."},
 				{Name: tagIDTokens, Description: "Who may charge."},
 				{Name: tagCertificates, Description: "Certificates and the CAs that are trusted."},
@@ -52,6 +53,7 @@ func humaConfig(version string) huma.Config {
 const (
 	tagStations     = "stations"
 	tagCommands     = "commands"
+	tagOperations   = "operations"
 	tagTransactions = "transactions"
 	tagIDTokens     = "id-tokens"
 	tagCertificates = "certificates"

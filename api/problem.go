@@ -9,6 +9,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"holdfast/csms"
 	"holdfast/ocpp"
 	"holdfast/store"
 )
@@ -45,7 +46,12 @@ func (a *API) problemOf(ctx context.Context, operation string, err error) error 
 	if field, detail, ok := a.cfg.Invalid(err); ok {
 		return problem(http.StatusUnprocessableEntity, detail, at("body."+field, detail))
 	}
+	if e, ok := errors.AsType[*csms.InvalidOperation](err); ok {
+		return problem(http.StatusUnprocessableEntity, e.Problem, at("body."+e.Field, e.Problem))
+	}
 	switch {
+	case errors.Is(err, store.ErrNotFailed):
+		return problem(http.StatusConflict, err.Error())
 	case errors.Is(err, store.ErrNotFound):
 		return problem(http.StatusNotFound, err.Error())
 	case errors.Is(err, store.ErrExists):

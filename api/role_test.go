@@ -26,6 +26,8 @@ var roles = map[string]api.Role{
 	"list-id-tokens": "read", "get-id-token": "read", "put-id-token": "operate", "remove-id-token": "operate",
 	"list-certificates": "read", "get-certificate": "read", "revoke-certificate": "admin", "list-cas": "read", "import-ca": "admin", "remove-ca": "admin",
 	"prepare-root": "admin", "request-ca": "admin", "import-signed-ca": "admin", "activate-cas": "admin", "retire-ca": "admin",
+	"start-operation": "admin", "list-station-operations": "read", "list-operations": "read", "get-operation": "read",
+	"cancel-operation": "admin", "retry-operation": "admin",
 	"list-crls": "read", "import-crl": "admin", "remove-crl": "admin",
 	"list-audit": "read", "get-caller": "read", "list-tokens": "admin", "add-token": "admin", "get-token": "admin", "revoke-token": "admin",
 	"follow-events": "read", "list-verdicts": "read",

@@ -149,21 +149,25 @@ func (a *Authority) checkBasic(ctx context.Context, r store.StationRecord, c ocp
 	}
 	a.lockouts.succeeded(key)
 	if result == pendingPassword {
-		a.promotePassword(ctx, r)
+		if err := a.promotePassword(ctx, r); err != nil {
+			return verdict{}, err
+		}
 	}
 	return verdict{reason: ocpp.ReasonAdmitted}, nil
 }
 
-// promotePassword ends the old password after the new one's first success. If
-// that cannot be written now, the next success does it.
-func (a *Authority) promotePassword(ctx context.Context, r store.StationRecord) {
+// promotePassword ends the old password after the new one's first success. A
+// station is not admitted before that is written: that it came with the old one
+// must show.
+func (a *Authority) promotePassword(ctx context.Context, r store.StationRecord) error {
 	promoted, err := a.store.PromotePassword(ctx, r.ID, r.Pending, a.entry(stationItself, "password.confirm", r.ID, "", "first use of the new password"))
 	if err != nil {
-		a.log.Error("end the old password", "station", r.ID, "err", err)
+		return fmt.Errorf("end the old password: %w", err)
 	}
 	if promoted {
 		a.publish(Change{Kind: ChangePassword, Station: r.ID})
 	}
+	return nil
 }
 
 // endProfileChange ends the old profile after the new one's first success: no

@@ -110,17 +110,22 @@ func (a *Authority) checkCertificate(ctx context.Context, r store.StationRecord,
 		return refuse(ocpp.ReasonWrongSerial, "certificate was issued to station %s", known.Station), nil
 	}
 	if known == nil || known.FirstUsed.IsZero() || known.Station.Fold() != r.ID.Fold() {
-		a.certificateUsed(ctx, r, p, now)
+		if err := a.certificateUsed(ctx, r, p, now); err != nil {
+			return verdict{}, err
+		}
 	}
 	return verdict{reason: ocpp.ReasonAdmitted, until: leaf.NotAfter}, nil
 }
 
-func (a *Authority) certificateUsed(ctx context.Context, r store.StationRecord, p *presented, now time.Time) {
+// certificateUsed records a certificate's first use. A station is not admitted
+// before that is written: that it came with the old one must show.
+func (a *Authority) certificateUsed(ctx context.Context, r store.StationRecord, p *presented, now time.Time) error {
 	c := inventoryEntry(p.leaf, store.KindStation, r.ID)
 	c.PEM = pki.EncodeCertificates(append([]*x509.Certificate{p.leaf}, p.others...)...)
-	if err := a.store.CertificateUsed(ctx, c, now); err != nil { // the next admission tries again
-		a.log.Error("record a certificate's first use", "station", r.ID, "err", err)
+	if err := a.store.CertificateUsed(ctx, c, now); err != nil {
+		return fmt.Errorf("record a certificate's first use: %w", err)
 	}
+	return nil
 }
 
 // inventoryEntry describes a certificate for the inventory.

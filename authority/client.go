@@ -91,6 +91,16 @@ func (c *Client) UpdateStation(ctx context.Context, by string, id ocpp.StationID
 	return call[store.Station](ctx, c, subjectUpdate, request{By: by, Station: id}, p)
 }
 
+// CancelProfileChange is Authority.CancelProfileChange.
+func (c *Client) CancelProfileChange(ctx context.Context, by string, id ocpp.StationID) (store.Station, error) {
+	return call[store.Station](ctx, c, subjectCancelProfile, request{By: by, Station: id}, nil)
+}
+
+// Operator is Authority.Operator.
+func (c *Client) Operator(ctx context.Context) (string, error) {
+	return call[string](ctx, c, subjectOperator, request{}, nil)
+}
+
 // BlockStation is Authority.BlockStation.
 func (c *Client) BlockStation(ctx context.Context, by string, id ocpp.StationID, reason string) (store.Station, error) {
 	return call[store.Station](ctx, c, subjectBlock, request{By: by, Station: id, Text: reason}, nil)

@@ -13,38 +13,40 @@ import (
 
 // The subjects, and what travels on each: request is what Client sends.
 const (
-	subjectAdmit        = "admit"
-	subjectNote         = "note"
-	subjectTrust        = "trust"
-	subjectTickets      = "tickets"
-	subjectServer       = "certificate.server"
-	subjectAdd          = "station.add"
-	subjectGet          = "station.get"
-	subjectList         = "station.list"
-	subjectUpdate       = "station.update"
-	subjectBlock        = "station.block"
-	subjectUnblock      = "station.unblock"
-	subjectRemove       = "station.remove"
-	subjectAttempts     = "station.attempts"
-	subjectRotate       = "password.rotate"
-	subjectCancel       = "password.cancel"
-	subjectIssue        = "certificate.issue"
-	subjectSign         = "certificate.sign"
-	subjectRevoke       = "certificate.revoke"
-	subjectCertificate  = "certificate.get"
-	subjectCertificates = "certificate.list"
-	subjectImportCA     = "ca.import"
-	subjectRemoveCA     = "ca.remove"
-	subjectCAs          = "ca.list"
-	subjectPrepareRoot  = "ca.prepare"
-	subjectActivateCAs  = "ca.activate"
-	subjectRetireCA     = "ca.retire"
-	subjectRequestCA    = "ca.request"
-	subjectImportSigned = "ca.certify"
-	subjectImportCRL    = "crl.import"
-	subjectRemoveCRL    = "crl.remove"
-	subjectCRLs         = "crl.list"
-	subjectAudit        = "audit.list"
+	subjectAdmit         = "admit"
+	subjectNote          = "note"
+	subjectTrust         = "trust"
+	subjectTickets       = "tickets"
+	subjectServer        = "certificate.server"
+	subjectAdd           = "station.add"
+	subjectGet           = "station.get"
+	subjectList          = "station.list"
+	subjectUpdate        = "station.update"
+	subjectCancelProfile = "station.profile.cancel"
+	subjectOperator      = "operator.get"
+	subjectBlock         = "station.block"
+	subjectUnblock       = "station.unblock"
+	subjectRemove        = "station.remove"
+	subjectAttempts      = "station.attempts"
+	subjectRotate        = "password.rotate"
+	subjectCancel        = "password.cancel"
+	subjectIssue         = "certificate.issue"
+	subjectSign          = "certificate.sign"
+	subjectRevoke        = "certificate.revoke"
+	subjectCertificate   = "certificate.get"
+	subjectCertificates  = "certificate.list"
+	subjectImportCA      = "ca.import"
+	subjectRemoveCA      = "ca.remove"
+	subjectCAs           = "ca.list"
+	subjectPrepareRoot   = "ca.prepare"
+	subjectActivateCAs   = "ca.activate"
+	subjectRetireCA      = "ca.retire"
+	subjectRequestCA     = "ca.request"
+	subjectImportSigned  = "ca.certify"
+	subjectImportCRL     = "crl.import"
+	subjectRemoveCRL     = "crl.remove"
+	subjectCRLs          = "crl.list"
+	subjectAudit         = "audit.list"
 )
 
 // Repeatable reports whether a request on a subject can be made twice without
@@ -144,6 +146,10 @@ func (a *Authority) Handlers() map[string]Handler {
 		subjectUpdate: handle(func(ctx context.Context, r request, p StationPatch) (any, error) {
 			return a.UpdateStation(ctx, r.By, r.Station, p)
 		}),
+		subjectCancelProfile: handle(func(ctx context.Context, r request, _ none) (any, error) {
+			return a.CancelProfileChange(ctx, r.By, r.Station)
+		}),
+		subjectOperator: handle(func(ctx context.Context, _ request, _ none) (any, error) { return a.Operator(ctx) }),
 		subjectBlock: handle(func(ctx context.Context, r request, _ none) (any, error) {
 			return a.BlockStation(ctx, r.By, r.Station, r.Text)
 		}),

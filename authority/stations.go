@@ -190,6 +190,25 @@ func (a *Authority) UpdateStation(ctx context.Context, by string, id ocpp.Statio
 	return r.Station, nil
 }
 
+// CancelProfileChange takes back a change of the security profile that the
+// station has not used yet: only the old one is accepted from now on.
+func (a *Authority) CancelProfileChange(ctx context.Context, by string, id ocpp.StationID) (store.Station, error) {
+	r, err := a.store.UpdateStation(ctx, id, a.cfg.Now(), func(r *store.StationRecord) error {
+		if r.PreviousProfile != 0 {
+			r.Profile, r.PreviousProfile = r.PreviousProfile, 0
+		}
+		return nil
+	}, a.entry(by, "station.profile.cancel", id, "", ""))
+	if err != nil {
+		return store.Station{}, err
+	}
+	a.publish(Change{Kind: ChangeStation, Station: r.ID})
+	return r.Station, nil
+}
+
+// Operator returns the organization (O) in stations' certificates.
+func (a *Authority) Operator(context.Context) (string, error) { return a.cfg.Operator, nil }
+
 // BlockStation refuses a station from now on, whatever it presents, and ends its
 // connection.
 func (a *Authority) BlockStation(ctx context.Context, by string, id ocpp.StationID, reason string) (store.Station, error) {

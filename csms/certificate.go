@@ -2,21 +2,19 @@ package csms
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
-	"sync"
 	"time"
 
-	"holdfast/ocpp"
+	"holdfast/store"
 )
 
 const (
-	// signTime bounds one signature, the authority's own checks included.
-	signTime = time.Minute
-	// signPause lets the answer to SignCertificate reach the station before
-	// CertificateSigned does.
-	signPause = time.Second
 	// maxCSR is the longest certificate signing request, in bytes; OCPP allows 5500 characters.
 	maxCSR = 5500
+	// maxRequests is how many different requests one operation takes: a station of
+	// OCPP 2.x sends a new one when it has waited in vain (A02.FR.17 to A02.FR.19).
+	maxRequests = 10
 )
 
 // SignedCertificate is what goes to the station that asked for it.
@@ -26,84 +24,54 @@ type SignedCertificate struct {
 	RequestID *int   // of the request (OCPP 2.1)
 }
 
-// signing holds the stations whose request is open: one each. It cannot grow
-// beyond the jobs that wait and run.
-type signing struct {
-	mu   sync.Mutex
-	open map[string]bool // by folded identity
+// signingRequest is a station's certificate signing request, as an operation keeps it.
+type signingRequest struct {
+	CSR       string    `json:"csr"`
+	Type      string    `json:"type,omitempty"`
+	RequestID *int      `json:"request_id,omitempty"`
+	At        time.Time `json:"at"`
+	Number    int       `json:"number"` // of this operation, from 1
 }
 
-func (s *signing) begin(station string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.open[station] {
-		return false
-	}
-	if s.open == nil {
-		s.open = make(map[string]bool)
-	}
-	s.open[station] = true
-	return true
-}
+// takesRequests are the kinds of operations that a signing request is part of.
+var takesRequests = []string{RenewCertificate, ChangeProfile}
 
-func (s *signing) end(station string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.open, station)
-}
-
-// SignCertificate has a station's certificate signing request signed and sends
-// the chain by CertificateSigned (OCPP 2.0.1 A02); the command is in the audit
-// record. It reports at once whether that was begun: not without an authority,
-// nor while too many wait. A request of a station that has one open already is
-// accepted and changes nothing: it is the same one, sent again.
-func (c *CSMS) SignCertificate(ctx context.Context, m Message, csr string, like SignedCertificate) (begun bool, err error) {
-	protocol := c.protocols[m.Version]
-	if c.sign == nil || protocol.CertificateSigned == nil || csr == "" || len(csr) > maxCSR {
-		c.log.Warn("certificate request refused", "station", m.Station, "message_id", m.ID, "bytes", len(csr), "authority", c.sign != nil)
+// SignCertificate takes a station's certificate signing request (OCPP 2.0.1 A02,
+// A03). It becomes part of the operation that asked for it, or begins one: the
+// renewal that the station wants itself. It reports whether the request was
+// taken, after the commit: not without an authority, nor when an operation has
+// had too many.
+func (c *CSMS) SignCertificate(ctx context.Context, m Message, csr string, like SignedCertificate) (taken bool, err error) {
+	if c.authority == nil || c.protocols[m.Version].CertificateSigned == nil || csr == "" || len(csr) > maxCSR {
+		c.log.Warn("certificate request refused", "station", m.Station, "message_id", m.ID, "bytes", len(csr), "authority", c.authority != nil)
 		return false, nil
 	}
 	if err := c.Keep(ctx, m); err != nil {
 		return false, err
 	}
-	key := m.Station.Fold()
-	if !c.signing.begin(key) {
-		return true, nil
+	r := signingRequest{CSR: csr, Type: like.Type, RequestID: like.RequestID, At: m.ReceivedAt, Number: 1}
+	o := c.newOperation(m.Station, RenewCertificate, renewCertificate, nil, "station")
+	if o.Request, err = json.Marshal(r); err != nil {
+		return false, err
 	}
-	begun = c.later(func(ctx context.Context) {
-		defer c.signing.end(key)
-		if err := c.deliverCertificate(ctx, m, csr, like, protocol); err != nil {
-			c.log.Error("certificate not delivered", "station", m.Station, "err", err)
+	o.Step = stepSign
+	current, taken, err := c.store.OfferRequest(ctx, o, takesRequests, func(current store.Operation) (json.RawMessage, bool) {
+		next := r
+		var had signingRequest
+		if len(current.Request) > 0 && json.Unmarshal(current.Request, &had) == nil {
+			if next.Number = had.Number; had.CSR != r.CSR {
+				next.Number++
+			}
 		}
+		raw, err := json.Marshal(next)
+		return raw, err == nil && next.Number <= maxRequests
 	})
-	if !begun {
-		c.signing.end(key)
-	}
-	return begun, nil
-}
-
-func (c *CSMS) deliverCertificate(ctx context.Context, m Message, csr string, like SignedCertificate, p Protocol) error {
-	pause := time.NewTimer(signPause)
-	defer pause.Stop()
-	signCtx, cancel := context.WithTimeout(ctx, signTime)
-	defer cancel()
-	chain, err := c.sign(signCtx, m.Station, csr)
 	if err != nil {
-		return fmt.Errorf("sign: %w", err)
+		return false, fmt.Errorf("take certificate request: %w", err)
 	}
-	select {
-	case <-pause.C:
-	case <-ctx.Done():
-		return ctx.Err()
+	if !taken {
+		c.log.Warn("certificate request refused: the operation has had too many", "station", m.Station, "operation", current.ID)
 	}
-	like.Chain = chain
-	payload, err := ocpp.Encode(p.CertificateSigned(like))
-	if err != nil {
-		return fmt.Errorf("chain: %s", err)
-	}
-	result, err := c.Command(ctx, Command{Station: m.Station, Action: "CertificateSigned", Payload: payload, By: "authority"})
-	if err == nil && result.Result != ResultAccepted {
-		err = fmt.Errorf("command %s: %s", result.ID, result.Result)
-	}
-	return err
+	c.wakeOperations()
+	return taken, nil
 }

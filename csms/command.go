@@ -56,9 +56,15 @@ type prepared struct {
 // store.ErrNotFound if the station was never heard of, or that of the record;
 // whatever becomes of the CALL itself is in Result.
 func (c *CSMS) Command(ctx context.Context, k Command) (store.Command, error) {
+	record, _, err := c.command(ctx, k)
+	return record, err
+}
+
+// command is Command that also returns the answer as it came, with its secrets.
+func (c *CSMS) command(ctx context.Context, k Command) (store.Command, json.RawMessage, error) {
 	p, err := c.prepare(ctx, k)
 	if err != nil || p.record.Result != ResultPending {
-		return p.record, err
+		return p.record, nil, err
 	}
 	return c.perform(ctx, p)
 }
@@ -71,7 +77,7 @@ func (c *CSMS) CommandAsync(ctx context.Context, k Command) (store.Command, erro
 		return p.record, err
 	}
 	if !c.later(func(ctx context.Context) {
-		if _, err := c.perform(ctx, p); err != nil {
+		if _, _, err := c.perform(ctx, p); err != nil {
 			c.log.Error("command's result not recorded", "station", k.Station, "action", k.Action, "err", err)
 		}
 	}) {
@@ -177,7 +183,7 @@ func (c *CSMS) validate(p *prepared, k Command) error {
 }
 
 // perform sends a command, waits, and records its result.
-func (c *CSMS) perform(ctx context.Context, p prepared) (store.Command, error) {
+func (c *CSMS) perform(ctx context.Context, p prepared) (store.Command, json.RawMessage, error) {
 	started := c.now()
 	callCtx, cancel := context.WithTimeout(ctx, p.timeout)
 	answer, err := c.call(callCtx, p.record.Station, ocpp.Call{Version: p.record.Version, Action: p.action.Name, Payload: p.payload, Send: p.action.Send})
@@ -212,7 +218,8 @@ func (c *CSMS) perform(ctx context.Context, p prepared) (store.Command, error) {
 			c.log.Warn("answer not learned from", "station", k.Station, "action", k.Action, "err", err)
 		}
 	}
-	return c.finish(ctx, k)
+	k, err = c.finish(ctx, k)
+	return k, answer, err
 }
 
 func (c *CSMS) finish(ctx context.Context, k store.Command) (store.Command, error) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/authority"
 	"holdfast/csms"
 	"holdfast/ocpp"
 	"holdfast/store"
@@ -163,39 +164,49 @@ func TestCommandAsync(t *testing.T) {
 	}
 }
 
-// SignCertificate is answered first, then the chain goes to the station; one
-// request of a station is open at a time.
+// SignCertificate is answered first, then the chain goes to the station; a
+// request that is repeated is one operation and one certificate.
 func TestSignCertificate(t *testing.T) {
 	delivered := make(chan string, 10)
-	signed := make(chan string, 10)
+	a := openAuthority(t, authority.NewStation{ID: "CS"})
 	c := open(t, storetest.SQLite(t), csms.Config{
-		Sign: func(_ context.Context, station ocpp.StationID, csr string) (string, error) {
-			signed <- csr
-			return "chain of " + string(station), nil
-		},
+		Authority: a,
 		Call: func(_ context.Context, _ ocpp.StationID, call ocpp.Call) (json.RawMessage, error) {
-			delivered <- call.Action + string(call.Payload)
+			if call.Action == "CertificateSigned" {
+				delivered <- call.Action + string(call.Payload)
+			}
 			return json.RawMessage(`{"status":"Accepted"}`), nil
 		},
 	})
+	connect(t, c, "CS", ocpp.V16, 1)
+	request, err := json.Marshal(map[string]string{"csr": newRequest(t, "CS")})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for range 3 {
-		if answer, err := call(c, "CS", "SignCertificate", `{"csr":"request"}`); err != nil || answer != `{"status":"Accepted"}` {
+		if answer, err := call(c, "CS", "SignCertificate", string(request)); err != nil || answer != `{"status":"Accepted"}` {
 			t.Fatalf("SignCertificate: %s (%v)", answer, err)
 		}
 	}
 	run(t, c)
-	if got, want := <-delivered, `CertificateSigned{"certificateChain":"chain of CS"}`; got != want {
+	got := delivery(t, c, "CS", delivered)
+	issued, err := a.Certificates(t.Context(), store.CertificateFilter{Station: "CS"}, store.Page{})
+	if err != nil || len(issued.Items) != 1 {
+		t.Fatalf("%d certificates for one request (%v)", len(issued.Items), err)
+	}
+	chain, err := json.Marshal(a.pem(t, issued.Items[0].Fingerprint))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := `CertificateSigned{"certificateChain":` + string(chain) + `}`; got != want {
 		t.Errorf("station got %s, want %s", got, want)
 	}
-	if len(signed) != 1 {
-		t.Errorf("%d signatures for one request", len(signed))
-	}
 	eventually(t, func() bool {
-		l, err := c.Record().Commands(t.Context(), "CS", store.Page{})
-		return err == nil && len(l.Items) == 1 && l.Items[0].Result == csms.ResultAccepted && l.Items[0].By == "authority"
-	}, "CertificateSigned is not in the audit record")
+		l, err := c.Record().Operations(t.Context(), store.OperationFilter{Station: "CS"}, store.Page{})
+		return err == nil && len(l.Items) == 1 && l.Items[0].Status == store.OperationDone && l.Items[0].By == "station"
+	}, "the renewal is not one operation that is done")
 	without := open(t, storetest.SQLite(t), csms.Config{})
-	if answer, err := call(without, "CS", "SignCertificate", `{"csr":"request"}`); err != nil || answer != `{"status":"Rejected"}` {
+	if answer, err := call(without, "CS", "SignCertificate", string(request)); err != nil || answer != `{"status":"Rejected"}` {
 		t.Errorf("without an authority: %s (%v)", answer, err)
 	}
 }

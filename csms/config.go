@@ -22,15 +22,21 @@ type Config struct {
 	// Publish tells others what happened, after its commit. It must not block.
 	// Nil: nobody is told.
 	Publish func(Event)
-	// Sign has the authority sign a station's certificate signing request and
-	// returns the chain to install, leaf first, as PEM. Nil: requests are rejected.
-	Sign func(ctx context.Context, station ocpp.StationID, csr string) (chain string, err error)
 	// EVCertificate asks the provider of contract certificates. Nil: there is none,
 	// and EVs that ask are answered Failed.
 	EVCertificate EVCertificateFunc
 	// OCSP asks for the status of certificates. Nil: it is not asked for, and
 	// stations that ask are answered Failed.
 	OCSP OCSPFunc
+	// Authority decides who may connect. Nil: stations' certificate signing
+	// requests are rejected, and there are no operations.
+	Authority Authority
+	// Invalid recognizes errors of the authority that say that it was asked for
+	// something that cannot be. Nil: there are none.
+	Invalid func(error) bool
+	// Disconnect closes a station's connection, on whichever gateway it is. Nil:
+	// operations wait for stations to come back by themselves.
+	Disconnect func(ctx context.Context, station ocpp.StationID) error
 
 	Settings Settings
 	Now      func() time.Time // nil: time.Now
@@ -67,6 +73,23 @@ type Settings struct {
 	HandleTimeout time.Duration
 	// KeepCommands is how long the audit record keeps commands; zero means 400 days.
 	KeepCommands time.Duration
+	// OperationTime is how long an operation may take, the time that the station is
+	// away included; zero means 7 days.
+	OperationTime time.Duration
+	// OperationRetry is the wait before a step is tried again; it doubles up to 10
+	// minutes. Zero means 30 seconds.
+	OperationRetry time.Duration
+	// OperationAnswer is how long a station may take from accepting to send a
+	// certificate signing request to sending it; zero means 5 minutes: some take
+	// minutes to make an RSA key.
+	OperationAnswer time.Duration
+	// OperationUse is how long a station that took a new password, certificate or
+	// profile may take to connect with it, before its connection is closed, and
+	// before a return with the old one counts. Zero means 5 minutes.
+	OperationUse time.Duration
+	// StationURLs are the addresses of the gateways by security profile, as stations
+	// reach them, without the identity: wss://ocpp.example.com:8883/ocpp.
+	StationURLs map[ocpp.SecurityProfile]string
 	// CacheStations is how many stations' registrations are kept in memory; zero
 	// means 200,000, about 30 MB.
 	CacheStations int
@@ -79,13 +102,21 @@ func (s Settings) withDefaults() (Settings, error) {
 	}{
 		{&s.HeartbeatInterval, 5 * time.Minute}, {&s.PendingInterval, 30 * time.Second}, {&s.RejectedInterval, 5 * time.Minute},
 		{&s.CallTimeout, 30 * time.Second}, {&s.HandleTimeout, 20 * time.Second},
-		{&s.KeepCommands, 400 * 24 * time.Hour},
+		{&s.KeepCommands, 400 * 24 * time.Hour}, {&s.OperationTime, 7 * 24 * time.Hour},
 	} {
 		if *d.field == 0 {
 			*d.field = d.fallback
 		}
 		if *d.field < time.Second {
 			return s, fmt.Errorf("csms settings: %v is less than a second", *d.field)
+		}
+	}
+	for _, d := range []struct {
+		field    *time.Duration
+		fallback time.Duration
+	}{{&s.OperationRetry, 30 * time.Second}, {&s.OperationAnswer, 5 * time.Minute}, {&s.OperationUse, 5 * time.Minute}} {
+		if *d.field <= 0 {
+			*d.field = d.fallback
 		}
 	}
 	if s.RegistrationDefault == "" {
@@ -112,9 +143,11 @@ type CSMS struct {
 	protocols     map[ocpp.Version]Protocol
 	call          ocpp.CallFunc
 	publish       func(Event)
-	sign          func(ctx context.Context, station ocpp.StationID, csr string) (string, error)
 	ocsp          OCSPFunc
 	evCertificate EVCertificateFunc
+	authority     Authority
+	invalid       func(error) bool
+	disconnect    func(ctx context.Context, station ocpp.StationID) error
 	settings      Settings
 	now           func() time.Time
 	log           *slog.Logger
@@ -124,7 +157,7 @@ type CSMS struct {
 	registrations registrations
 	seen          seen
 	numbers       numbers
-	signing       signing
+	operations    operations
 	faults        faults
 
 	jobs chan job // work that outlives the CALL that asked for it; Run takes it
@@ -140,13 +173,21 @@ func New(cfg Config) (*CSMS, error) {
 		return nil, err
 	}
 	c := &CSMS{
-		store: cfg.Store, protocols: cfg.Protocols, call: cfg.Call, publish: cfg.Publish, sign: cfg.Sign,
+		store: cfg.Store, protocols: cfg.Protocols, call: cfg.Call, publish: cfg.Publish,
+		authority: cfg.Authority, invalid: cfg.Invalid, disconnect: cfg.Disconnect,
 		settings: settings, now: cfg.Now, log: cfg.Logger,
 		ocsp: cfg.OCSP, evCertificate: cfg.EVCertificate,
 		registrations: newRegistrations(settings.CacheStations),
 		seen:          seen{max: settings.CacheStations},
 		numbers:       numbers{store: cfg.Store, name: "transaction"},
+		operations:    newOperations(),
 		jobs:          make(chan job, maxJobs),
+	}
+	if c.invalid == nil {
+		c.invalid = func(error) bool { return false }
+	}
+	if c.disconnect == nil {
+		c.disconnect = func(context.Context, ocpp.StationID) error { return nil }
 	}
 	if c.publish == nil {
 		c.publish = func(Event) {}

@@ -26,6 +26,7 @@ func (c *CSMS) Connected(ctx context.Context, e ocpp.Connected) error {
 
 func (c *CSMS) connected(e ocpp.Connected) {
 	c.seen.add(e.Station.Fold(), c.now())
+	c.wakeOperations() // one that waits for the station goes on
 	c.tell(EventConnected, e.Station, ConnectedData{e.Gateway, e.Version, e.Profile, e.Remote})
 }
 

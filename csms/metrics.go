@@ -11,13 +11,15 @@ import (
 )
 
 type metrics struct {
-	calls        *prometheus.CounterVec
-	seconds      *prometheus.HistogramVec
-	open         prometheus.Gauge
-	panics       prometheus.Counter
-	duplicates   *prometheus.CounterVec
-	notRecorded  *prometheus.CounterVec
-	cached, jobs prometheus.GaugeFunc
+	calls          *prometheus.CounterVec
+	seconds        *prometheus.HistogramVec
+	open           prometheus.Gauge
+	panics         prometheus.Counter
+	duplicates     *prometheus.CounterVec
+	notRecorded    *prometheus.CounterVec
+	operations     *prometheus.CounterVec
+	openOperations *prometheus.GaugeVec
+	cached, jobs   prometheus.GaugeFunc
 }
 
 func newMetrics(c *CSMS) *metrics {
@@ -41,11 +43,17 @@ func newMetrics(c *CSMS) *metrics {
 		notRecorded: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "holdfast_csms_not_recorded_total", Help: "What was left out of the record because of a limit per station.",
 		}, []string{"what"}),
+		operations: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "holdfast_operations_total", Help: "Operations on stations' credentials that ended, by kind and status.",
+		}, []string{"kind", "status"}),
+		openOperations: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "holdfast_operations_open", Help: "Operations that are not over; every csms process shows the same, counted every 15 seconds.",
+		}, []string{"kind", "status"}),
 		cached: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "holdfast_csms_registrations_cached", Help: "Stations whose registration is in memory.",
 		}, func() float64 { return float64(c.registrations.len()) }),
 		jobs: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "holdfast_csms_jobs_waiting", Help: "Asynchronous commands and certificates that wait.",
+			Name: "holdfast_csms_jobs_waiting", Help: "Asynchronous commands that wait.",
 		}, func() float64 { return float64(len(c.jobs)) }),
 	}
 }
@@ -53,7 +61,7 @@ func newMetrics(c *CSMS) *metrics {
 // Collectors returns the metrics of the rules.
 func (c *CSMS) Collectors() []prometheus.Collector {
 	m := c.metrics
-	return []prometheus.Collector{m.calls, m.seconds, m.open, m.panics, m.duplicates, m.notRecorded, m.cached, m.jobs}
+	return []prometheus.Collector{m.calls, m.seconds, m.open, m.panics, m.duplicates, m.notRecorded, m.operations, m.openOperations, m.cached, m.jobs}
 }
 
 // handled counts a CALL. Labels come from closed lists: versions and actions

@@ -166,6 +166,9 @@ func (c *CSMS) Forget(ctx context.Context, station ocpp.StationID) error {
 		return fmt.Errorf("forget station %s: %w", station, err)
 	}
 	c.registrations.forget(station.Fold())
+	if err := c.store.EndOperations(ctx, station, "the station was removed", c.now()); err != nil {
+		return fmt.Errorf("end operations of station %s: %w", station, err)
+	}
 	return nil
 }
 

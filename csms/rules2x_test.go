@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/authority"
 	"holdfast/csms"
 	"holdfast/ocpp"
 	"holdfast/store"
@@ -352,23 +353,37 @@ func TestLearn2x(t *testing.T) {
 // The chain goes out as it was asked for; what the authority does not sign is
 // refused and recorded.
 func TestSignCertificate2x(t *testing.T) {
-	for version, want := range map[ocpp.Version]string{
-		ocpp.V201: `CertificateSigned{"certificateChain":"chain","certificateType":"ChargingStationCertificate"}`,
-		ocpp.V21:  `CertificateSigned{"certificateChain":"chain","certificateType":"ChargingStationCertificate","requestId":0}`,
-	} {
+	for version, id := range map[ocpp.Version]string{ocpp.V201: "", ocpp.V21: `,"requestId":0`} {
 		delivered := make(chan string, 10)
+		a := openAuthority(t, authority.NewStation{ID: "CS"})
 		s := speaker{open(t, storetest.SQLite(t), csms.Config{
 			Protocols: protocols2x,
-			Sign:      func(context.Context, ocpp.StationID, string) (string, error) { return "chain", nil },
+			Authority: a,
 			Call: func(_ context.Context, _ ocpp.StationID, call ocpp.Call) (json.RawMessage, error) {
-				delivered <- call.Action + string(call.Payload)
+				if call.Action == "CertificateSigned" {
+					delivered <- call.Action + string(call.Payload)
+				}
 				return json.RawMessage(`{"status":"Accepted"}`), nil
 			},
 		}), "CS", version}
+		connect(t, s.CSMS, "CS", version, 1)
 		run(t, s.CSMS)
 		s.expect(t, "SignCertificate", `{"csr":"request","certificateType":"V2GCertificate"}`, `{"status":"Rejected"}`)
-		s.expect(t, "SignCertificate", `{"csr":"request","certificateType":"ChargingStationCertificate","requestId":0}`, `{"status":"Accepted"}`)
-		if got := <-delivered; got != want {
+		csr, err := json.Marshal(newRequest(t, "CS"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.expect(t, "SignCertificate", `{"csr":`+string(csr)+`,"certificateType":"ChargingStationCertificate","requestId":0}`, `{"status":"Accepted"}`)
+		got := delivery(t, s.CSMS, "CS", delivered)
+		issued, err := a.Certificates(t.Context(), store.CertificateFilter{Station: "CS"}, store.Page{})
+		if err != nil || len(issued.Items) != 1 {
+			t.Fatalf("%d certificates (%v)", len(issued.Items), err)
+		}
+		chain, err := json.Marshal(a.pem(t, issued.Items[0].Fingerprint))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := `CertificateSigned{"certificateChain":` + string(chain) + `,"certificateType":"ChargingStationCertificate"` + id + `}`; got != want {
 			t.Errorf("station got %s, want %s", got, want)
 		}
 		recorded, err := s.Record().RecordedMessages(t.Context(), s.id, "SignCertificate", store.Page{})

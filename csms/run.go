@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"holdfast/store"
 )
 
 const (
@@ -30,13 +32,14 @@ func (c *CSMS) later(j job) bool {
 }
 
 // Run does what is not done for one CALL: it writes when stations were seen,
-// follows other processes' changes, counts, prunes, and carries asynchronous commands and
-// certificates to stations. It returns when ctx has ended and all that is over.
+// follows other processes' changes, counts, prunes, carries asynchronous commands to
+// stations, and takes operations on. It returns when ctx has ended and all that is over.
 func (c *CSMS) Run(ctx context.Context) error {
 	var g errgroup.Group
 	g.Go(func() error { c.every(ctx, followEvery, "follow registrations", c.follow); return nil })
 	g.Go(func() error { c.every(ctx, countEvery, "count", c.count); return nil })
-	g.Go(func() error { c.every(ctx, pruneEvery, "prune commands", c.prune); return nil })
+	g.Go(func() error { c.every(ctx, pruneEvery, "prune commands and operations", c.prune); return nil })
+	g.Go(func() error { return c.runOperations(ctx) })
 	g.Go(func() error {
 		c.every(ctx, seenEvery, "write last seen", c.flushSeen)
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
@@ -102,9 +105,22 @@ func (c *CSMS) count(ctx context.Context) error {
 		return err
 	}
 	c.metrics.open.Set(float64(n))
+	counts, err := c.store.CountOperations(ctx)
+	if err != nil {
+		return err
+	}
+	for _, kind := range Kinds {
+		for _, status := range []store.OperationStatus{store.OperationQueued, store.OperationRunning, store.OperationWaiting} {
+			c.metrics.openOperations.WithLabelValues(kind, string(status)).Set(float64(counts[kind][status]))
+		}
+	}
 	return nil
 }
 
 func (c *CSMS) prune(ctx context.Context) error {
-	return c.store.PruneCommands(ctx, c.now().Add(-c.settings.KeepCommands))
+	before := c.now().Add(-c.settings.KeepCommands)
+	if err := c.store.PruneCommands(ctx, before); err != nil {
+		return err
+	}
+	return c.store.PruneOperations(ctx, before)
 }

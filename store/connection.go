@@ -27,7 +27,10 @@ func connected(tx *Tx, e ocpp.Connected, first Registration, at time.Time) (bool
 		WHERE station = $1 AND (epoch < $10 OR (epoch = $11 AND NOT connected AND disconnect_reason = $12))`,
 		e.Station.Fold(), string(e.Station), e.Gateway, int64(e.Epoch), string(e.Version),
 		int64(e.Profile), e.Remote, micros(e.At), micros(at), int64(e.Epoch), int64(e.Epoch), Reconciled)
-	return n > 0, err
+	if err != nil || n == 0 {
+		return false, err
+	}
+	return true, tx.signal(e.Station, at)
 }
 
 // Disconnected records the end of a connection unless a newer one is known, and

@@ -20,17 +20,18 @@ import (
 
 // csmsFlags are of the management core, alone or in all.
 type csmsFlags struct {
-	ListenAPI           string        `name:"listen-api" help:"Address of the operator API." default:"127.0.0.1:8800"`
-	APICert             string        `name:"api-cert" help:"PEM file with its certificate chain: it then speaks HTTPS. Read again when it changes." type:"path" placeholder:"FILE"`
-	APIKey              string        `name:"api-key" help:"PEM file with the key." type:"path" placeholder:"FILE"`
-	HeartbeatInterval   time.Duration `help:"Heartbeat interval that stations are told." default:"5m"`
-	AcceptUnknownTokens bool          `help:"Let ID tokens charge that nobody registered."`
-	Registration        string        `help:"Registration of a station at first contact: Accepted, Pending or Rejected." enum:"Accepted,Pending,Rejected" default:"Accepted"`
-	ConcurrentTx        bool          `help:"Refuse an ID token while another transaction of it is open."`
-	DataTransferVendors []string      `help:"vendorIds whose DataTransfer is accepted (all are recorded)." placeholder:"ID"`
-	LogAge              time.Duration `help:"How long the message log keeps frames." default:"168h"`
-	LogBytes            int64         `help:"How many bytes the message log keeps." default:"1073741824"`
-	LogPerStation       int64         `help:"How many frames the message log keeps of a station." default:"1000"`
+	ListenAPI           string         `name:"listen-api" help:"Address of the operator API." default:"127.0.0.1:8800"`
+	APICert             string         `name:"api-cert" help:"PEM file with its certificate chain: it then speaks HTTPS. Read again when it changes." type:"path" placeholder:"FILE"`
+	APIKey              string         `name:"api-key" help:"PEM file with the key." type:"path" placeholder:"FILE"`
+	HeartbeatInterval   time.Duration  `help:"Heartbeat interval that stations are told." default:"5m"`
+	AcceptUnknownTokens bool           `help:"Let ID tokens charge that nobody registered."`
+	Registration        string         `help:"Registration of a station at first contact: Accepted, Pending or Rejected." enum:"Accepted,Pending,Rejected" default:"Accepted"`
+	ConcurrentTx        bool           `help:"Refuse an ID token while another transaction of it is open."`
+	StationURL          map[int]string `name:"station-url" help:"Address of the gateways for a security profile, as stations reach it, without the identity: 3=wss://ocpp.example.com:8883/ocpp. Stations of OCPP 2.x are told it when their profile changes." placeholder:"PROFILE=URL"`
+	DataTransferVendors []string       `help:"vendorIds whose DataTransfer is accepted (all are recorded)." placeholder:"ID"`
+	LogAge              time.Duration  `help:"How long the message log keeps frames." default:"168h"`
+	LogBytes            int64          `help:"How many bytes the message log keeps." default:"1073741824"`
+	LogPerStation       int64          `help:"How many frames the message log keeps of a station." default:"1000"`
 	oidcFlags
 	iso15118Flags
 }
@@ -80,6 +81,10 @@ func (p *process) startCSMS(db *databaseFlags, f *csmsFlags) error {
 		return fmt.Errorf("csms: %w", db.explain(err))
 	}
 	p.services.closing("csms's database", st.Close)
+	stationURLs := make(map[ocpp.SecurityProfile]string, len(f.StationURL))
+	for profile, u := range f.StationURL {
+		stationURLs[ocpp.SecurityProfile(profile)] = u
+	}
 	b, log, client := p.bus, p.log, p.authorityClient()
 	cfg := csms.Config{
 		Store: st, Call: b.CallStation, Logger: log,
@@ -91,12 +96,20 @@ func (p *process) startCSMS(db *databaseFlags, f *csmsFlags) error {
 				b.Publish(subjectLive+string(e.Kind), data) // live events may be lost
 			}
 		},
-		Sign: func(ctx context.Context, station ocpp.StationID, csr string) (string, error) {
-			signed, err := client.SignCSR(ctx, "station", station, csr)
-			return signed.Chain, err
+		Authority: authorityOfCSMS{client},
+		Invalid: func(err error) bool {
+			_, _, ok := invalidRequest(err)
+			return ok
+		},
+		Disconnect: func(ctx context.Context, station ocpp.StationID) error {
+			if err := b.Publish(subjectDisconnect, []byte(station)); err != nil {
+				return err
+			}
+			return b.Flush(ctx)
 		},
 		Settings: csms.Settings{
 			HeartbeatInterval: f.HeartbeatInterval, AcceptUnknownTokens: f.AcceptUnknownTokens, ConcurrentTx: f.ConcurrentTx,
+			StationURLs:         stationURLs,
 			RegistrationDefault: store.Registration(f.Registration), DataTransferVendors: f.DataTransferVendors,
 		},
 	}

@@ -40,13 +40,14 @@ type CLI struct {
 	Authority authorityCommand `cmd:"" help:"Run the authority: PKI and admission."`
 	CSMS      csmsCommand      `cmd:"" name:"csms" help:"Run the management core: answer stations, serve the operator API."`
 
-	Station stationCommands `cmd:"" help:"Register and administer charging stations."`
-	Cert    certCommands    `cmd:"" help:"List, revoke and sign certificates."`
-	Call    callCommand     `cmd:"" help:"Send one OCPP CALL to a station and print its answer."`
-	Token   tokenCommands   `cmd:"" help:"Make and revoke tokens of the operator API."`
-	Login   loginCommand    `cmd:"" help:"Log in to the operator API at its OIDC provider."`
-	Logout  logoutCommand   `cmd:"" help:"Forget that login."`
-	NATS    natsCommands    `cmd:"" name:"nats" help:"Secure the NATS that the roles talk over."`
+	Station   stationCommands   `cmd:"" help:"Register and administer charging stations."`
+	Operation operationCommands `cmd:"" help:"Follow what is being done to stations' credentials."`
+	Cert      certCommands      `cmd:"" help:"List, revoke and sign certificates."`
+	Call      callCommand       `cmd:"" help:"Send one OCPP CALL to a station and print its answer."`
+	Token     tokenCommands     `cmd:"" help:"Make and revoke tokens of the operator API."`
+	Login     loginCommand      `cmd:"" help:"Log in to the operator API at its OIDC provider."`
+	Logout    logoutCommand     `cmd:"" help:"Forget that login."`
+	NATS      natsCommands      `cmd:"" name:"nats" help:"Secure the NATS that the roles talk over."`
 
 	Fleet fleetCommands `cmd:"" help:"Simulate charging stations."`
 	Leak  leakCommands  `cmd:"" help:"What leaks memory, and experiments that find out."`

@@ -29,6 +29,11 @@ type stationCommands struct {
 	Remove      stationRemove      `cmd:"" help:"Forget a station and revoke its certificates."`
 	Password    stationPassword    `cmd:"" help:"Give a station a new password and print it, once."`
 	Certificate stationCertificate `cmd:"" help:"Make a new key and certificate for a station."`
+	Renew       stationRenew       `cmd:"" help:"Have a station get a new certificate over OCPP."`
+	Rotate      stationRotate      `cmd:"" help:"Give a station a new password over OCPP."`
+	Upgrade     stationUpgrade     `cmd:"" help:"Take a station to a higher security profile over OCPP."`
+	Trust       stationTrust       `cmd:"" help:"Install root certificates on a station over OCPP."`
+	Operations  stationOperations  `cmd:"" help:"List what was done to a station's credentials."`
 	Attempts    stationAttempts    `cmd:"" help:"Show why a station does not connect: its last attempts."`
 	Log         stationLog         `cmd:"" help:"Show a station's OCPP messages."`
 }
