@@ -33,7 +33,8 @@ const (
 // one station that are alike, within a window, are counted in one record:
 // a station that comes back every ten seconds is not a write each time.
 type recorder struct {
-	dropped atomic.Int64 // attempts that were not recorded
+	patience time.Duration // recordTime, at most, that a decision waits
+	dropped  atomic.Int64  // attempts that were not recorded
 
 	mu       sync.Mutex
 	open     recent[string, *store.Attempt] // the last one by folded identity
@@ -49,7 +50,7 @@ type recorder struct {
 func newRecorder() *recorder {
 	return &recorder{
 		open: newRecent[string, *store.Attempt](maxOpenAttempts), fresh: make(map[string]*store.Attempt), repeated: make(map[string]*store.Attempt),
-		tokens: unregisteredBurst, flushing: make(chan struct{}, 1),
+		tokens: unregisteredBurst, patience: recordTime, flushing: make(chan struct{}, 1),
 	}
 }
 
@@ -85,7 +86,7 @@ func (r *recorder) add(t store.Attempt) (id string, isNew bool) {
 }
 
 // settle writes the attempt with an ID and all others that gathered, or waits for
-// whoever does. It gives up after recordTime, and at once when more than
+// whoever does. It gives up after patience, and at once when more than
 // maxBehind wait: a later flush writes it.
 func (r *recorder) settle(ctx context.Context, s *store.Authority, id string) error {
 	waits := func() (waits bool, behind int) {
@@ -96,7 +97,7 @@ func (r *recorder) settle(ctx context.Context, s *store.Authority, id string) er
 	if _, behind := waits(); behind > maxBehind {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, recordTime)
+	ctx, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
 	if err := r.begin(ctx); err != nil {
 		return err
