@@ -27,6 +27,10 @@ type Config struct {
 	// for something that cannot be, and tells the field and what to do about it.
 	// Nil: there are none.
 	Invalid func(error) (field, detail string, ok bool)
+	// Upstream recognizes errors of a system outside of Holdfast, such as an external
+	// CA, and tells what to do about it and when to try again; zero: not before that.
+	// Nil: there are none.
+	Upstream func(error) (detail string, after time.Duration, ok bool)
 
 	// AdminToken, if not empty, is always good, with role admin and name "admin".
 	AdminToken string
@@ -83,6 +87,9 @@ func New(cfg Config) (*API, error) {
 	}
 	if cfg.Invalid == nil {
 		cfg.Invalid = func(error) (string, string, bool) { return "", "", false }
+	}
+	if cfg.Upstream == nil {
+		cfg.Upstream = func(error) (string, time.Duration, bool) { return "", 0, false }
 	}
 	if cfg.MaxRequests == 0 {
 		cfg.MaxRequests = 512

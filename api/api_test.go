@@ -231,6 +231,11 @@ func (b backend) PrepareRoot(ctx context.Context, by, algorithm string) (api.Pre
 	return api.PreparedRoot(prepared), err
 }
 
+func (b backend) ExternalCA(ctx context.Context) (api.ExternalCA, error) {
+	x, err := b.Authority.ExternalCA(ctx)
+	return api.ExternalCA{Address: x.Address}, err
+}
+
 func (b backend) RequestCA(ctx context.Context, by, role, algorithm string) (api.RequestedCA, error) {
 	requested, err := b.Authority.RequestCA(ctx, by, role, pki.Algorithm(algorithm))
 	return api.RequestedCA(requested), err

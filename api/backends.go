@@ -48,6 +48,11 @@ type Authority interface {
 	RequestCA(ctx context.Context, by, role, algorithm string) (RequestedCA, error)
 	ImportSigned(ctx context.Context, by, pem string) ([]store.CA, error)
 
+	// ExternalCA is the CA that issues stations' certificates in the place of
+	// Holdfast's own; store.ErrNotFound: there is none. It, IssueStation, SignCSR and
+	// AddStation can also fail with errors of Config.Upstream.
+	ExternalCA(ctx context.Context) (ExternalCA, error)
+
 	// CRLs are the revocation lists of imported CAs.
 	CRLs(ctx context.Context) ([]store.CRL, error)
 	ImportCRL(ctx context.Context, by, pem string) (store.CRL, error)
@@ -144,6 +149,22 @@ type PreparedRoot struct {
 	Station store.CA  `json:"station"`
 	Server  store.CA  `json:"server"`
 	Cross   *store.CA `json:"cross,omitempty" doc:"The new root, certified by the old one; absent if the old root's key is kept elsewhere"`
+}
+
+// ExternalCA is a CA that issues stations' certificates in the place of Holdfast's own.
+type ExternalCA struct {
+	Address string           `json:"address"`
+	CAs     []ExternalCACert `json:"cas" doc:"Its CA certificates, as it says"`
+}
+
+// ExternalCACert is a CA certificate that an external CA says it has.
+type ExternalCACert struct {
+	Fingerprint string    `json:"fingerprint" doc:"SHA-256, hex: compare it with what the CA's operator says"`
+	Subject     string    `json:"subject"`
+	Issuer      string    `json:"issuer"`
+	NotAfter    time.Time `json:"not_after"`
+	Trusted     bool      `json:"trusted" doc:"Whether it is trusted for stations here"`
+	PEM         string    `json:"pem"`
 }
 
 // RequestedCA is a CA that a root kept elsewhere is asked to certify.

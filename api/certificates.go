@@ -27,6 +27,9 @@ func (a *API) registerCAs() {
 		summary: "Trust CAs for stations' certificates", detail: "Such as a maker's that issued them in the factory."}, a.importCA)
 	register(a, operation{id: "remove-ca", method: "DELETE", path: path + "/{fingerprint}", role: RoleAdmin, tag: tagCertificates,
 		summary: "Stop trusting an imported CA", errors: []int{http.StatusNotFound}}, a.removeCA)
+	register(a, operation{id: "get-external-ca", method: "GET", path: "/api/v1/external-ca", role: RoleRead, tag: tagCertificates,
+		summary: "Ask the external CA for its certificates", detail: "The one that issues stations' certificates in the place of Holdfast's own CAs, and which of its CA certificates are trusted.",
+		errors: []int{http.StatusNotFound, http.StatusBadGateway}}, a.getExternalCA)
 	const lists = "/api/v1/crls"
 	register(a, operation{id: "list-crls", method: "GET", path: lists, role: RoleRead, tag: tagCertificates,
 		summary: "List the revocation lists of imported CAs", detail: "Overdue ones count on until a newer one is imported."}, a.listCRLs)
@@ -137,6 +140,10 @@ func (a *API) revokeCertificate(ctx context.Context, in *revokeInput) (*output[s
 
 func (a *API) listCAs(ctx context.Context, _ *noInput) (*output[Page[store.CA]], error) {
 	return whole(a.cfg.Authority.CAs(ctx))
+}
+
+func (a *API) getExternalCA(ctx context.Context, _ *noInput) (*output[ExternalCA], error) {
+	return answer(a.cfg.Authority.ExternalCA(ctx))
 }
 
 func (a *API) importCA(ctx context.Context, in *struct {

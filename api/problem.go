@@ -49,6 +49,13 @@ func (a *API) problemOf(ctx context.Context, operation string, err error) error 
 	if e, ok := errors.AsType[*csms.InvalidOperation](err); ok {
 		return problem(http.StatusUnprocessableEntity, e.Problem, at("body."+e.Field, e.Problem))
 	}
+	if detail, after, ok := a.cfg.Upstream(err); ok {
+		a.log.Error("request not served", "operation", operation, "err", err)
+		if after == 0 {
+			return problem(http.StatusBadGateway, detail)
+		}
+		return retryLater(http.StatusServiceUnavailable, after, detail)
+	}
 	switch {
 	case errors.Is(err, store.ErrNotFailed):
 		return problem(http.StatusConflict, err.Error())

@@ -28,7 +28,7 @@ var roles = map[string]api.Role{
 	"prepare-root": "admin", "request-ca": "admin", "import-signed-ca": "admin", "activate-cas": "admin", "retire-ca": "admin",
 	"start-operation": "admin", "list-station-operations": "read", "list-operations": "read", "get-operation": "read",
 	"cancel-operation": "admin", "retry-operation": "admin",
-	"list-crls": "read", "import-crl": "admin", "remove-crl": "admin",
+	"get-external-ca": "read", "list-crls": "read", "import-crl": "admin", "remove-crl": "admin",
 	"list-audit": "read", "get-caller": "read", "list-tokens": "admin", "add-token": "admin", "get-token": "admin", "revoke-token": "admin",
 	"follow-events": "read", "list-verdicts": "read",
 }

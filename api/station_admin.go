@@ -25,10 +25,10 @@ func (a *API) registerStationAdmin() {
 		summary: "Forget a new password that the station did not take", errors: missing}, a.cancelPassword)
 	register(a, operation{id: "issue-certificate", method: "POST", path: stationPath + "/certificate", role: RoleAdmin, tag: tagCertificates,
 		summary: "Make a key and a certificate for a station", detail: "Where the station can keep its own key, use sign-csr instead. Older certificates stay good.",
-		status: http.StatusCreated, errors: missing}, a.issueCertificate)
+		status: http.StatusCreated, errors: append(missing, http.StatusBadGateway)}, a.issueCertificate)
 	register(a, operation{id: "sign-csr", method: "POST", path: stationPath + "/sign-csr", role: RoleAdmin, tag: tagCertificates,
 		summary: "Sign a station's certificate signing request", detail: "The same request again gets the same certificate.",
-		status: http.StatusCreated, errors: missing}, a.signCSR)
+		status: http.StatusCreated, errors: append(missing, http.StatusBadGateway)}, a.signCSR)
 }
 
 type blockInput struct {

@@ -36,7 +36,7 @@ func (a *API) registerStations() {
 		summary: "List stations", detail: "By identity, with their registration and how they run."}, a.listStations)
 	register(a, operation{id: "add-station", method: "POST", path: "/api/v1/stations", role: RoleAdmin, tag: tagStations, status: http.StatusCreated,
 		summary: "Register a station", detail: "The answer has its password (profile 1 and 2) or its certificate and key (profile 3), once and never again.",
-		errors: []int{http.StatusConflict}}, a.addStation)
+		errors: []int{http.StatusConflict, http.StatusBadGateway}}, a.addStation)
 	register(a, operation{id: "get-station", method: "GET", path: stationPath, role: RoleRead, tag: tagStations,
 		summary: "Show a station", errors: []int{http.StatusNotFound}}, a.getStation)
 	register(a, operation{id: "update-station", method: "PATCH", path: stationPath, role: RoleAdmin, tag: tagStations,

@@ -10,6 +10,7 @@ import (
 
 	"go.step.sm/crypto/kms/apiv1"
 
+	"holdfast/est"
 	"holdfast/pki"
 	"holdfast/store"
 )
@@ -42,6 +43,10 @@ type Config struct {
 	Backdate time.Duration
 	// PSS signs with RSA-PSS where a CA's key is RSA. Many stations cannot verify it.
 	PSS bool
+
+	// EST is a CA elsewhere that issues stations' certificates in the place of our
+	// station CAs. CAs of its chain must be imported (ImportCA). Nil: ours issue.
+	EST *est.Client
 
 	// PublicURL is where Published is served for others, such as
 	// http://pki.example.com; certificates then name revocation lists, OCSP
@@ -138,6 +143,7 @@ type Authority struct {
 	attempts  *recorder
 	pools     pools
 	metrics   *metrics
+	stationCA stationCA
 
 	casMu sync.Mutex
 	cas   *hierarchy // guarded by casMu; what it points to is read-only
@@ -163,6 +169,10 @@ func Open(ctx context.Context, cfg Config) (*Authority, error) {
 		attempts:  newRecorder(),
 	}
 	a.metrics = newMetrics(a)
+	a.stationCA = ownCAs{a}
+	if cfg.EST != nil {
+		a.stationCA = newExternalCA(a)
+	}
 	fresh, err := prepareCAs(ctx, cfg, a.keys, recorded)
 	if err != nil {
 		return nil, err

@@ -2,13 +2,13 @@ package authority
 
 import (
 	"context"
-	"crypto"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"holdfast/est"
 	"holdfast/ocpp"
 	"holdfast/pki"
 	"holdfast/store"
@@ -28,27 +28,17 @@ type Signed struct {
 	Chain       string            `json:"chain" doc:"Certificate and issuing CA, without the root, PEM"`
 }
 
-// issue signs a station's certificate; its PEM is the chain that the station
+// issue has a station's key certified; the PEM is the chain that the station
 // presents: itself and the issuing CA. Some stations refuse a bare certificate.
-func (a *Authority) issue(ctx context.Context, s store.Station, public crypto.PublicKey, now time.Time) (store.Certificate, error) {
-	algorithm, err := pki.AlgorithmOf(public)
-	if err != nil {
-		return store.Certificate{}, err
-	}
-	profile := pki.Station
-	profile.Lifetime, profile.Backdate = a.cfg.StationLifetime, a.cfg.Backdate
-	ca, err := a.issuer(ctx, caName{roleStation, algorithm})
+func (a *Authority) issue(ctx context.Context, s store.Station, csr *x509.CertificateRequest, now time.Time) (store.Certificate, error) {
+	chain, err := a.stationCA.certify(ctx, s, csr, now)
 	if err != nil {
 		return store.Certificate{}, fmt.Errorf("certificate of station %s: %w", s.ID, err)
 	}
-	cert, err := ca.Issue(profile, pki.StationSubject(s.Serial, a.cfg.Operator), public, now)
-	if err != nil {
-		return store.Certificate{}, fmt.Errorf("certificate of station %s: %w", s.ID, err)
-	}
-	c := inventoryEntry(cert, store.KindStation, s.ID)
-	c.Issued, c.Created = true, now
-	c.PublicKey = pki.KeyFingerprint(cert.RawSubjectPublicKeyInfo)
-	c.PEM = pki.EncodeCertificates(cert, ca.Cert)
+	c := inventoryEntry(chain[0], store.KindStation, s.ID)
+	c.Issued, c.Created, c.ExternalCA = true, now, a.stationCA.address()
+	c.PublicKey = pki.KeyFingerprint(chain[0].RawSubjectPublicKeyInfo)
+	c.PEM = pki.EncodeCertificates(chain...)
 	return c, nil
 }
 
@@ -57,7 +47,16 @@ func (a *Authority) issueWithKey(ctx context.Context, s store.Station, algorithm
 	if err != nil {
 		return nil, invalid("algorithm", "use ecdsa or rsa", "%v", err)
 	}
-	c, err := a.issue(ctx, s, key.Public(), now)
+	csr, err := pki.NewStationRequest(pki.StationSubject(s.Serial, a.cfg.Operator), key)
+	if err != nil {
+		return nil, err
+	}
+	c, err := a.issue(ctx, s, csr, now)
+	if e, ok := errors.AsType[*ExternalCAError](err); ok && e.Kind == est.Pending {
+		e.Fix = "this key is gone: have it issue without approval, or register the station without a certificate and send a signing request (holdfast cert sign)"
+		e.RetryAfter = 0
+		return nil, fmt.Errorf("certificate of station %s: %w", s.ID, e)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -70,6 +69,22 @@ func (a *Authority) issueWithKey(ctx context.Context, s store.Station, algorithm
 		return nil, err
 	}
 	return &Issued{Certificate: c, Chain: c.PEM, Key: text, CA: pki.EncodeCertificates(h.roots()...)}, nil
+}
+
+// addIssued adds an issued certificate to the inventory.
+func (a *Authority) addIssued(ctx context.Context, c store.Certificate, audit store.AuditEntry) (store.Certificate, error) {
+	recorded, err := a.store.AddCertificate(ctx, c, audit)
+	if c.ExternalCA != "" && (err != nil || recorded.Fingerprint != c.Fingerprint) {
+		a.unused(c, err)
+	}
+	return recorded, err
+}
+
+// unused tells of a certificate of the external CA that did not reach the
+// inventory: because another replica had one for the same key first, or by err.
+func (a *Authority) unused(c store.Certificate, err error) {
+	a.metrics.external.WithLabelValues(externalUnused).Inc()
+	a.log.Warn("a certificate of the external CA is not used: revoke it there", "ca", c.ExternalCA, "serial", c.Serial, "station", c.Station, "err", err)
 }
 
 // IssueStation makes a key and a certificate for a station. Whoever can should
@@ -86,7 +101,7 @@ func (a *Authority) IssueStation(ctx context.Context, by string, id ocpp.Station
 	if err != nil {
 		return Issued{}, err
 	}
-	issued.Certificate, err = a.store.AddCertificate(ctx, issued.Certificate, a.entry(by, "certificate.issue", r.ID, issued.Certificate.Serial, "with a key made here"))
+	issued.Certificate, err = a.addIssued(ctx, issued.Certificate, a.entry(by, "certificate.issue", r.ID, issued.Certificate.Serial, "with a key made here"))
 	if err != nil {
 		return Issued{}, err
 	}
@@ -125,11 +140,11 @@ func (a *Authority) SignCSR(ctx context.Context, by string, id ocpp.StationID, t
 			return Signed{}, err
 		}
 	}
-	c, err := a.issue(ctx, r.Station, csr.PublicKey, now)
+	c, err := a.issue(ctx, r.Station, csr, now)
 	if err != nil {
 		return Signed{}, err
 	}
-	if c, err = a.store.AddCertificate(ctx, c, a.entry(by, "certificate.sign", r.ID, c.Serial, "")); err != nil {
+	if c, err = a.addIssued(ctx, c, a.entry(by, "certificate.sign", r.ID, c.Serial, "")); err != nil {
 		return Signed{}, err
 	}
 	return Signed{Certificate: c, Chain: c.PEM}, nil

@@ -218,3 +218,8 @@ func (c *Client) RequestCA(ctx context.Context, by, role string, algorithm pki.A
 func (c *Client) ImportSigned(ctx context.Context, by, text string) ([]store.CA, error) {
 	return call[[]store.CA](ctx, c, subjectImportSigned, request{By: by, Text: text}, nil)
 }
+
+// ExternalCA is Authority.ExternalCA.
+func (c *Client) ExternalCA(ctx context.Context) (ExternalCA, error) {
+	return call[ExternalCA](ctx, c, subjectExternalCA, request{}, nil)
+}

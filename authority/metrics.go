@@ -2,10 +2,12 @@ package authority
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"holdfast/est"
 	"holdfast/ocpp"
 )
 
@@ -16,6 +18,8 @@ type metrics struct {
 	certificates *prometheus.GaugeVec
 	expiry       *prometheus.GaugeVec
 	nextCRL      prometheus.Gauge
+	external     *prometheus.CounterVec
+	externalTime prometheus.Histogram
 	derived      []prometheus.Collector
 }
 
@@ -33,6 +37,14 @@ func newMetrics(a *Authority) *metrics {
 	}
 	m.nextCRL = prometheus.NewGauge(prometheus.GaugeOpts{Name: "holdfast_authority_crl_next_update_timestamp_seconds",
 		Help: "When the first of the imported revocation lists is to be replaced by the next one. Zero: there is none."})
+	m.external = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdfast_authority_external_ca_total",
+		Help: "Requests for stations' certificates to the external CA, by what became of them."}, []string{"result"})
+	m.externalTime = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "holdfast_authority_external_ca_seconds",
+		Help: "Time of a request to the external CA, its turn and repetitions included.", Buckets: prometheus.ExponentialBuckets(0.01, 2, 13)})
+	for _, result := range []string{externalIssued, externalUnused, string(externalWrong), string(est.Unavailable), string(est.Unauthorized),
+		string(est.Pending), string(est.Refused), string(est.BadAnswer), externalFailed} {
+		m.external.WithLabelValues(result)
+	}
 	m.derived = []prometheus.Collector{
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "holdfast_authority_attempts_dropped_total",
 			Help: "Attempts to connect that were not recorded: too many of unregistered stations, or a database that is away."},
@@ -51,6 +63,18 @@ func newMetrics(a *Authority) *metrics {
 func (m *metrics) decided(reason ocpp.Reason, d time.Duration) {
 	m.decisions.WithLabelValues(string(reason)).Inc()
 	m.seconds.Observe(d.Seconds())
+}
+
+// enrolled counts a request to the external CA.
+func (m *metrics) enrolled(err error, d time.Duration) {
+	result := externalIssued
+	if e, ok := errors.AsType[*ExternalCAError](err); ok {
+		result = string(e.Kind)
+	} else if err != nil {
+		result = externalFailed
+	}
+	m.external.WithLabelValues(result).Inc()
+	m.externalTime.Observe(d.Seconds())
 }
 
 // count brings the gauges about certificates up to date.
@@ -90,5 +114,6 @@ func (m *metrics) count(ctx context.Context) error {
 
 // Collectors are the authority's metrics, for the caller's registry.
 func (a *Authority) Collectors() []prometheus.Collector {
-	return append([]prometheus.Collector{a.metrics.decisions, a.metrics.seconds, a.metrics.certificates, a.metrics.expiry, a.metrics.nextCRL}, a.metrics.derived...)
+	return append([]prometheus.Collector{a.metrics.decisions, a.metrics.seconds, a.metrics.certificates, a.metrics.expiry, a.metrics.nextCRL,
+		a.metrics.external, a.metrics.externalTime}, a.metrics.derived...)
 }

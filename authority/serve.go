@@ -46,6 +46,7 @@ const (
 	subjectImportCRL     = "crl.import"
 	subjectRemoveCRL     = "crl.remove"
 	subjectCRLs          = "crl.list"
+	subjectExternalCA    = "ca.external"
 	subjectAudit         = "audit.list"
 )
 
@@ -83,9 +84,14 @@ type remoteError struct {
 	Kind    string        `json:"kind"`
 	Message string        `json:"message"`
 	Invalid *InvalidError `json:"invalid,omitempty"`
+
+	External *ExternalCAError `json:"external,omitempty"`
 }
 
-const kindInvalid = "invalid"
+const (
+	kindInvalid  = "invalid"
+	kindExternal = "external"
+)
 
 // kinds are the errors that a caller tells apart.
 var kinds = map[string]error{
@@ -99,6 +105,10 @@ func encodeError(err error) *remoteError {
 	e := &remoteError{Kind: "internal", Message: err.Error()}
 	if i, ok := errors.AsType[*InvalidError](err); ok {
 		e.Kind, e.Invalid = kindInvalid, i
+		return e
+	}
+	if x, ok := errors.AsType[*ExternalCAError](err); ok {
+		e.Kind, e.External = kindExternal, x
 		return e
 	}
 	for kind, known := range kinds {
@@ -115,6 +125,9 @@ func (e *remoteError) Error() string { return e.Message }
 func (e *remoteError) Unwrap() error {
 	if e.Kind == kindInvalid && e.Invalid != nil {
 		return e.Invalid
+	}
+	if e.Kind == kindExternal && e.External != nil {
+		return e.External
 	}
 	return kinds[e.Kind]
 }
@@ -200,7 +213,8 @@ func (a *Authority) Handlers() map[string]Handler {
 		subjectImportSigned: handle(func(ctx context.Context, r request, _ none) (any, error) {
 			return a.ImportSigned(ctx, r.By, r.Text)
 		}),
-		subjectAudit: handle(func(ctx context.Context, r request, f store.AuditFilter) (any, error) { return a.Audit(ctx, f, r.Page) }),
+		subjectExternalCA: handle(func(ctx context.Context, _ request, _ none) (any, error) { return a.ExternalCA(ctx) }),
+		subjectAudit:      handle(func(ctx context.Context, r request, f store.AuditFilter) (any, error) { return a.Audit(ctx, f, r.Page) }),
 	}
 }
 

@@ -2,6 +2,7 @@ package authority
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"unicode"
@@ -72,6 +73,12 @@ func (a *Authority) AddStation(ctx context.Context, by string, n NewStation) (Ad
 	}
 	var certificate *store.Certificate
 	if n.Profile == ocpp.ProfileMTLS && !n.NoCertificate {
+		// Before a certificate is made that nobody can use.
+		if _, err := a.store.Station(ctx, n.ID); err == nil {
+			return Added{}, fmt.Errorf("station %s: %w", n.ID, ErrExists)
+		} else if !errors.Is(err, ErrNotFound) {
+			return Added{}, err
+		}
 		issued, err := a.issueWithKey(ctx, r.Station, n.Algorithm, now)
 		if err != nil {
 			return Added{}, err
@@ -80,6 +87,9 @@ func (a *Authority) AddStation(ctx context.Context, by string, n NewStation) (Ad
 	}
 	err := a.store.AddStation(ctx, r, certificate, a.entry(by, "station.add", n.ID, "", fmt.Sprintf("security profile %d, serial number %s", n.Profile, n.Serial)))
 	if err != nil {
+		if certificate != nil && certificate.ExternalCA != "" {
+			a.unused(*certificate, err)
+		}
 		return Added{}, err
 	}
 	added.Station = r.Station

@@ -94,6 +94,20 @@ func NewCARequest(s Subject, key crypto.Signer) (string, error) {
 	return string(pem.EncodeToMemory(&pem.Block{Type: typeRequest, Bytes: der})), nil
 }
 
+// NewStationRequest makes a PKCS#10 request for a station's certificate.
+func NewStationRequest(s Subject, key crypto.Signer) (*x509.CertificateRequest, error) {
+	if err := CheckName(s.CommonName); err != nil {
+		return nil, fmt.Errorf("common name %.80q %w", s.CommonName, err)
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
+		Subject: pkix.Name{CommonName: s.CommonName, Organization: []string{s.Organization}}, DNSNames: s.DNSNames,
+	}, key)
+	if err != nil {
+		return nil, fmt.Errorf("signing request of %s: %w", s.CommonName, err)
+	}
+	return x509.ParseCertificateRequest(der)
+}
+
 // EncodeRequest returns a signing request as PEM.
 func EncodeRequest(csr *x509.CertificateRequest) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: typeRequest, Bytes: csr.Raw}))

@@ -37,7 +37,8 @@ type Certificate struct {
 	Subject     string            `json:"subject"`
 	Kind        string            `json:"kind" enum:"station,server,ocsp"`
 	Station     ocpp.StationID    `json:"station,omitempty"`
-	Issued      bool              `json:"issued" doc:"Whether it was issued here; else it was seen when its station was admitted"`
+	Issued      bool              `json:"issued" doc:"Whether it was issued here, or by an external CA on our request; else it was seen when its station was admitted"`
+	ExternalCA  string            `json:"external_ca,omitempty" doc:"Address of the external CA that issued it on our request"`
 	NotBefore   time.Time         `json:"not_before"`
 	NotAfter    time.Time         `json:"not_after"`
 	Created     time.Time         `json:"created"`
@@ -52,7 +53,7 @@ type Certificate struct {
 }
 
 const certificateColumns = `id, fingerprint, serial, issuer, issuer_key, subject, kind, identity, issued, public_key,
-	not_before, not_after, created, first_used, status, reason, revoked, pem`
+	not_before, not_after, created, first_used, status, reason, revoked, pem, external_ca`
 
 // certificateRow scans certificateColumns.
 type certificateRow struct {
@@ -63,7 +64,7 @@ type certificateRow struct {
 func (r *certificateRow) dst() []any {
 	c := &r.c
 	return []any{&c.ID, &c.Fingerprint, &c.Serial, &c.Issuer, &c.IssuerKey, &c.Subject, &c.Kind, &c.Station, &c.Issued, &c.PublicKey,
-		&r.notBefore, &r.notAfter, &r.created, &r.firstUsed, &c.Status, &c.Reason, &r.revoked, &c.PEM}
+		&r.notBefore, &r.notAfter, &r.created, &r.firstUsed, &c.Status, &c.Reason, &r.revoked, &c.PEM, &c.ExternalCA}
 }
 
 func (r *certificateRow) certificate() Certificate {
@@ -80,10 +81,13 @@ func (t *Tx) addCertificate(c Certificate) (bool, error) {
 		c.ID = newID()
 	}
 	n, err := t.exec(`INSERT INTO certificate (id, fingerprint, serial, issuer, issuer_key, subject, kind, station, identity, issued,
-			public_key, not_before, not_after, created, first_used, status, reason, revoked, pem)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) ON CONFLICT DO NOTHING`,
+			public_key, not_before, not_after, created, first_used, status, reason, revoked, pem, external_ca)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) ON CONFLICT DO NOTHING`,
 		c.ID, c.Fingerprint, c.Serial, c.Issuer, c.IssuerKey, c.Subject, c.Kind, c.Station.Fold(), string(c.Station), c.Issued,
-		c.PublicKey, micros(c.NotBefore), micros(c.NotAfter), micros(c.Created), micros(c.FirstUsed), string(c.Status), c.Reason, micros(c.RevokedAt), c.PEM)
+		c.PublicKey, micros(c.NotBefore), micros(c.NotAfter), micros(c.Created), micros(c.FirstUsed), string(c.Status), c.Reason, micros(c.RevokedAt), c.PEM, c.ExternalCA)
+	if n > 0 && err == nil && (!c.Issued || c.ExternalCA != "") {
+		err = t.markListed(c) // a list may have come in since it was looked at
+	}
 	return n > 0, err
 }
 
@@ -158,9 +162,6 @@ func (a *Authority) CertificateUsed(ctx context.Context, c Certificate, now time
 		if n == 0 {
 			c.FirstUsed, c.Created, c.Status, c.PublicKey = now, now, StatusActive, ""
 			if _, err := tx.addCertificate(c); err != nil {
-				return err
-			}
-			if err := tx.markListed(c); err != nil { // a list may have come in since it was looked at
 				return err
 			}
 		}

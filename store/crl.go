@@ -96,7 +96,7 @@ func (a *Authority) SetCRL(ctx context.Context, l CRL, ca ImportedIssuer, entrie
 const revokeListed = `UPDATE certificate SET status = $1, listed = $2,
 		reason = (SELECT reason FROM crl_entry e WHERE e.ca = $3 AND e.serial = certificate.serial),
 		revoked = (SELECT revoked FROM crl_entry e WHERE e.ca = $4 AND e.serial = certificate.serial)
-	WHERE NOT issued AND status <> $5`
+	WHERE (NOT issued OR external_ca <> '') AND status <> $5`
 
 func revokeListedArgs(ca string) []any {
 	return []any{string(StatusRevoked), ca, ca, ca, string(StatusRevoked)}

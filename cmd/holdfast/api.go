@@ -22,7 +22,7 @@ func (p *process) startAPI(f *csmsFlags, db *databaseFlags, core *csms.CSMS, cli
 	}
 	a, err := api.New(api.Config{
 		CSMS: core, Authority: newAuthorityOfAPI(client), Messages: messagesOfAPI{p.bus}, Events: liveEvents(p.bus),
-		Disconnect: disconnectBy(p.bus, core), Invalid: invalidRequest, AdminToken: token, OIDC: people, Version: version, Logger: p.log,
+		Disconnect: disconnectBy(p.bus, core), Invalid: invalidRequest, Upstream: upstreamFailed, AdminToken: token, OIDC: people, Version: version, Logger: p.log,
 	})
 	if err != nil {
 		return fmt.Errorf("operator API: %w", err)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"holdfast/api"
 	"holdfast/authority"
@@ -70,6 +71,24 @@ func (a authorityOfAPI) PrepareRoot(ctx context.Context, by, algorithm string) (
 func (a authorityOfAPI) RequestCA(ctx context.Context, by, role, algorithm string) (api.RequestedCA, error) {
 	requested, err := a.Client.RequestCA(ctx, by, role, pki.Algorithm(algorithm))
 	return api.RequestedCA(requested), err
+}
+
+func (a authorityOfAPI) ExternalCA(ctx context.Context) (api.ExternalCA, error) {
+	x, err := a.Client.ExternalCA(ctx)
+	out := api.ExternalCA{Address: x.Address, CAs: make([]api.ExternalCACert, len(x.CAs))}
+	for i, c := range x.CAs {
+		out.CAs[i] = api.ExternalCACert(c)
+	}
+	return out, err
+}
+
+// upstreamFailed recognizes what the authority says of the external CA.
+func upstreamFailed(err error) (detail string, after time.Duration, ok bool) {
+	e, ok := errors.AsType[*authority.ExternalCAError](err)
+	if !ok {
+		return "", 0, false
+	}
+	return e.Error(), e.RetryAfter, true
 }
 
 // invalidRequest recognizes what the authority says of requests that cannot be.

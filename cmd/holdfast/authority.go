@@ -24,9 +24,13 @@ type authorityFlags struct {
 	ListenPKI string `name:"listen-pki" help:"Address that serves revocation lists and OCSP to everybody, over plain HTTP as is usual: they are signed. Default: only the admin port does." placeholder:"ADDR"`
 	PKIURL    string `name:"pki-url" help:"How others reach it, http://pki.example.com: certificates that are issued from then on name revocation list, OCSP responder and issuer there." placeholder:"URL"`
 	caKeyFlags
+	estFlags
 }
 
 func (f *authorityFlags) check() error {
+	if err := f.estFlags.check(); err != nil {
+		return err
+	}
 	if f.PKIURL == "" {
 		return nil
 	}
@@ -104,6 +108,13 @@ func (p *process) startAuthority(db *databaseFlags, f *authorityFlags) error {
 				b.Publish(subjectLockout, data) // a lost one costs a guess
 			}
 		},
+	}
+	if cfg.EST, err = f.estFlags.open(); err != nil {
+		return err
+	}
+	if cfg.EST != nil {
+		p.services.closing("connections to the external CA", func() error { cfg.EST.Close(); return nil })
+		log.Info("stations' certificates are issued by an external CA", "ca", cfg.EST.Name())
 	}
 	closeKeys, err := f.caKeyFlags.open(p.ctx, db.Data, &cfg)
 	if err != nil {

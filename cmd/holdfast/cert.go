@@ -16,15 +16,16 @@ import (
 
 type certCommands struct {
 	clientFlags
-	List     certList     `cmd:"" help:"List certificates."`
-	Show     certShow     `cmd:"" help:"Show a certificate."`
-	Revoke   certRevoke   `cmd:"" help:"Revoke a certificate, for good."`
-	Sign     certSign     `cmd:"" help:"Sign a station's certificate signing request and print the chain."`
-	CAs      certCAs      `cmd:"" name:"cas" help:"List CAs: Holdfast's own and imported ones."`
-	CA       certCA       `cmd:"" name:"ca" help:"Administer Holdfast's own CAs: request, import, replace, retire, encrypt."`
-	Trust    certTrust    `cmd:"" help:"Trust other CAs for stations' certificates."`
-	Distrust certDistrust `cmd:"" help:"Stop trusting an imported CA."`
-	CRL      certCRL      `cmd:"" name:"crl" help:"Administer the revocation lists of imported CAs."`
+	List       certList     `cmd:"" help:"List certificates."`
+	Show       certShow     `cmd:"" help:"Show a certificate."`
+	Revoke     certRevoke   `cmd:"" help:"Revoke a certificate, for good."`
+	Sign       certSign     `cmd:"" help:"Sign a station's certificate signing request and print the chain."`
+	CAs        certCAs      `cmd:"" name:"cas" help:"List CAs: Holdfast's own and imported ones."`
+	CA         certCA       `cmd:"" name:"ca" help:"Administer Holdfast's own CAs: request, import, replace, retire, encrypt."`
+	Trust      certTrust    `cmd:"" help:"Trust other CAs for stations' certificates."`
+	Distrust   certDistrust `cmd:"" help:"Stop trusting an imported CA."`
+	ExternalCA certExternal `cmd:"" name:"external-ca" help:"Ask the external CA that issues stations' certificates (--est) for its CA certificates."`
+	CRL        certCRL      `cmd:"" name:"crl" help:"Administer the revocation lists of imported CAs."`
 }
 
 type certList struct {
@@ -91,6 +92,7 @@ func printCertificate(w io.Writer, c store.Certificate) {
 	row("Station", string(c.Station))
 	row("Subject", c.Subject)
 	row("Issuer", c.Issuer)
+	row("External CA", c.ExternalCA)
 	row("Valid", c.NotBefore.Local().Format(time.DateTime)+" to "+c.NotAfter.Local().Format(time.DateTime))
 	row("First used", since(c.FirstUsed))
 	status := string(c.Status)

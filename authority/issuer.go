@@ -1,0 +1,44 @@
+package authority
+
+import (
+	"context"
+	"crypto/x509"
+	"time"
+
+	"holdfast/pki"
+	"holdfast/store"
+)
+
+// stationCA certifies the keys of stations: ownCAs, or externalCA.
+type stationCA interface {
+	// certify returns a certificate for the key of csr with the station's serial
+	// number (CN) and the operator (O), and after it what a station presents with
+	// it: the CAs between it and its root. The request was checked; what it asks for
+	// beside its key counts for nothing.
+	certify(ctx context.Context, s store.Station, csr *x509.CertificateRequest, now time.Time) ([]*x509.Certificate, error)
+	// address is where an external CA is; empty: it is ours.
+	address() string
+}
+
+// ownCAs are the station CAs of our hierarchy.
+type ownCAs struct{ a *Authority }
+
+func (o ownCAs) address() string { return "" }
+
+func (o ownCAs) certify(ctx context.Context, s store.Station, csr *x509.CertificateRequest, now time.Time) ([]*x509.Certificate, error) {
+	algorithm, err := pki.AlgorithmOf(csr.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	profile := pki.Station
+	profile.Lifetime, profile.Backdate = o.a.cfg.StationLifetime, o.a.cfg.Backdate
+	ca, err := o.a.issuer(ctx, caName{roleStation, algorithm})
+	if err != nil {
+		return nil, err
+	}
+	cert, err := ca.Issue(profile, pki.StationSubject(s.Serial, o.a.cfg.Operator), csr.PublicKey, now)
+	if err != nil {
+		return nil, err
+	}
+	return []*x509.Certificate{cert, ca.Cert}, nil
+}
