@@ -9,6 +9,7 @@ import (
 
 	"holdfast/est"
 	"holdfast/ocpp"
+	"holdfast/store"
 )
 
 type metrics struct {
@@ -33,7 +34,7 @@ func newMetrics(a *Authority) *metrics {
 		certificates: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "holdfast_authority_certificates",
 			Help: "Stations' certificates by status, counted once a minute."}, []string{"status"}),
 		expiry: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "holdfast_authority_next_expiry_timestamp_seconds",
-			Help: "When the next certificate expires: the first active one of the stations, and the first of our CAs. Zero: there is none."}, []string{"kind"}),
+			Help: "When the next certificate expires: the first active one of the stations, the first of our CAs that issue, the first imported CA, and our client certificate for the external CA. Zero: there is none."}, []string{"kind"}),
 	}
 	m.nextCRL = prometheus.NewGauge(prometheus.GaugeOpts{Name: "holdfast_authority_crl_next_update_timestamp_seconds",
 		Help: "When the first of the imported revocation lists is to be replaced by the next one. Zero: there is none."})
@@ -98,6 +99,26 @@ func (m *metrics) count(ctx context.Context) error {
 	}
 	_, first := h.expires()
 	m.expiry.WithLabelValues("ca").Set(float64(first.Unix()))
+	cas, _, err := m.a.store.CAs(ctx)
+	if err != nil {
+		return err
+	}
+	imported := 0.0
+	for _, c := range cas { // one that has expired is not trusted any more, and says nothing of the next
+		if at := float64(c.NotAfter.Unix()); c.Kind == store.KindImported && c.NotAfter.After(now) && (imported == 0 || at < imported) {
+			imported = at
+		}
+	}
+	m.expiry.WithLabelValues("imported_ca").Set(imported)
+	if m.a.cfg.EST != nil {
+		c, err := m.a.cfg.EST.ClientCertificate()
+		if err != nil {
+			return err
+		}
+		if c != nil {
+			m.expiry.WithLabelValues("external_ca_client").Set(float64(c.NotAfter.Unix()))
+		}
+	}
 	lists, err := m.a.store.CRLs(ctx, now)
 	if err != nil {
 		return err

@@ -20,9 +20,11 @@ import (
 
 // authorityFlags are of the authority, alone or in all.
 type authorityFlags struct {
-	Operator  string `help:"Organization name (O) in the certificates of stations; at most 64 characters." default:"Holdfast"`
-	ListenPKI string `name:"listen-pki" help:"Address that serves revocation lists and OCSP to everybody, over plain HTTP as is usual: they are signed. Default: only the admin port does." placeholder:"ADDR"`
-	PKIURL    string `name:"pki-url" help:"How others reach it, http://pki.example.com: certificates that are issued from then on name revocation list, OCSP responder and issuer there." placeholder:"URL"`
+	Operator            string `help:"Organization name (O) in the certificates of stations; at most 64 characters." default:"Holdfast"`
+	ListenPKI           string `name:"listen-pki" help:"Address that serves revocation lists and OCSP to everybody, over plain HTTP as is usual: they are signed. Default: only the admin port does." placeholder:"ADDR"`
+	PKIURL              string `name:"pki-url" help:"How others reach it, http://pki.example.com: certificates that are issued from then on name revocation list, OCSP responder and issuer there." placeholder:"URL"`
+	StationCertLifetime span   `name:"station-cert-lifetime" help:"How long stations' certificates live that are issued here: 1h to 3650d." default:"730d" placeholder:"TIME"`
+	ServerCertLifetime  span   `name:"server-cert-lifetime" help:"How long gateways' certificates live; they are replaced at half of it: 10s to 397d." default:"20h" placeholder:"TIME"`
 	caKeyFlags
 	estFlags
 }
@@ -30,6 +32,19 @@ type authorityFlags struct {
 func (f *authorityFlags) check() error {
 	if err := f.estFlags.check(); err != nil {
 		return err
+	}
+	const day = 24 * time.Hour
+	for _, l := range []struct {
+		flag           string
+		value          span
+		least, longest time.Duration
+	}{
+		{"--station-cert-lifetime", f.StationCertLifetime, time.Hour, 3650 * day},
+		{"--server-cert-lifetime", f.ServerCertLifetime, 10 * time.Second, 397 * day},
+	} {
+		if d := time.Duration(l.value); d < l.least || d > l.longest {
+			return &usageError{fmt.Sprintf("%s %s: want %s to %d days", l.flag, d, l.least, l.longest/day)}
+		}
 	}
 	if f.PKIURL == "" {
 		return nil
@@ -94,6 +109,7 @@ func (p *process) startAuthority(db *databaseFlags, f *authorityFlags) error {
 	b, log := p.bus, p.log
 	cfg := authority.Config{
 		Store: st, Dir: filepath.Join(db.Data, "ca"), Operator: f.Operator, PublicURL: f.PKIURL, Logger: log,
+		StationLifetime: time.Duration(f.StationCertLifetime), ServerLifetime: time.Duration(f.ServerCertLifetime),
 		Publish: func(c authority.Change) {
 			data, err := json.Marshal(c)
 			if err == nil {

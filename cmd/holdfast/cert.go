@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -31,7 +32,8 @@ type certCommands struct {
 type certList struct {
 	Station  string `help:"Only of this station." placeholder:"ID"`
 	Status   string `help:"Only active, superseded or revoked ones." enum:",active,superseded,revoked" default:""`
-	Expiring span   `help:"Only those that expire within this time: 30d." placeholder:"TIME"`
+	Kind     string `help:"Only those of a station, a gateway (server) or a responder of ours (ocsp)." enum:",station,server,ocsp" default:""`
+	Expiring span   `help:"Only those that expire within this time, 30d, and somebody has to renew: active ones of stations, unless --status or --kind says otherwise." placeholder:"TIME"`
 }
 
 func (c *certList) Run(e *env, parent *certCommands) error {
@@ -39,8 +41,11 @@ func (c *certList) Run(e *env, parent *certCommands) error {
 	if err != nil {
 		return err
 	}
+	if c.Expiring > 0 { // gateways and responders renew theirs every day by themselves
+		c.Kind, c.Status = cmp.Or(c.Kind, store.KindStation), cmp.Or(c.Status, string(store.StatusActive))
+	}
 	query := url.Values{}
-	for name, value := range map[string]string{"station": c.Station, "status": c.Status} {
+	for name, value := range map[string]string{"station": c.Station, "status": c.Status, "kind": c.Kind} {
 		if value != "" {
 			query.Set(name, value)
 		}

@@ -98,8 +98,11 @@ func (p *process) startCSMS(db *databaseFlags, f *csmsFlags) error {
 		},
 		Authority: authorityOfCSMS{client},
 		Invalid: func(err error) bool {
-			_, _, ok := invalidRequest(err)
-			return ok
+			if _, _, ok := invalidRequest(err); ok {
+				return true
+			}
+			_, after, ok := upstreamFailed(err)
+			return ok && after == 0 // an external CA would only make one wrong certificate after the other
 		},
 		Disconnect: func(ctx context.Context, station ocpp.StationID) error {
 			if err := b.Publish(subjectDisconnect, []byte(station)); err != nil {

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"holdfast/authority"
 	"holdfast/bus"
 	"holdfast/gateway"
@@ -140,6 +142,7 @@ func (p *process) startGateway(f *gatewayFlags) error {
 	p.services.start("server certificates", keeper.run, nil)
 
 	p.admin.register(gw.Collectors())
+	p.admin.register([]prometheus.Collector{keeper.expiry})
 	p.admin.account.SetStations(stationsOf(gw))
 	p.services.start("memory limit", func(ctx context.Context) error { return keepLimit(ctx, p.admin.account, gw.Profiles) }, nil)
 	p.services.start("garbage collection", func(ctx context.Context) error {
@@ -148,15 +151,7 @@ func (p *process) startGateway(f *gatewayFlags) error {
 	p.admin.askReady(memoryFull(p.admin.account))
 	p.admin.askCheck(gw.Check)
 	p.admin.askCheck(func() error { return checkGoroutines(gw.Goroutines, memory.Roles) })
-	p.admin.askReady(func(context.Context) []string {
-		why := gw.Ready()
-		select {
-		case <-keeper.ready:
-		default:
-			why = append(why, "no server certificate and trust from the authority yet")
-		}
-		return why
-	})
+	p.admin.askReady(func(context.Context) []string { return append(gw.Ready(), keeper.unready()...) })
 
 	drained := false
 	for profile, port := range ports {

@@ -20,7 +20,10 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"holdfast/authority"
 	"holdfast/gateway"
@@ -47,6 +50,10 @@ type serverTLS struct {
 	issuers      string       // Trust.ServerIssuers when they were issued
 	read         [2]time.Time // modification times of the newest certificate and key file
 	generation   int64
+	made         gateway.TLS // what the gateway has
+
+	expiry *prometheus.GaugeVec // of the certificates, by kind of key
+	first  atomic.Int64         // when the first of them expires, Unix seconds
 
 	refresh chan struct{} // capacity 1: trust or tickets changed
 	ready   chan struct{} // closed when the first handshake can be made
@@ -59,12 +66,16 @@ const (
 )
 
 func newServerTLS(gw *gateway.Gateway, client *authority.Client, f *gatewayFlags, id string, reconnects func() uint64, log *slog.Logger) (*serverTLS, error) {
-	s := &serverTLS{gw: gw, client: client, log: log, reconnects: reconnects, names: f.ServerNames, gateway: "gateway " + id, refresh: make(chan struct{}, 1), ready: make(chan struct{})}
+	s := &serverTLS{gw: gw, client: client, log: log, reconnects: reconnects, names: f.ServerNames, gateway: "gateway " + id, refresh: make(chan struct{}, 1), ready: make(chan struct{}),
+		expiry: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "holdfast_server_certificate_expiry_timestamp_seconds",
+			Help: "When the server certificate that stations see expires, by kind of key and where it comes from: the authority, which replaces it at half of its life, or files."},
+			[]string{"key", "source"})}
 	for i := range f.ServerCert {
 		s.files = append(s.files, [2]string{f.ServerCert[i], f.ServerKey[i]})
 	}
 	if len(s.files) > 0 {
-		return s, s.loadFiles()
+		_, err := s.loadFiles()
+		return s, err
 	}
 	if len(s.names) == 0 {
 		s.names = machineNames()
@@ -124,6 +135,9 @@ func (s *serverTLS) run(ctx context.Context) error {
 	for seen := s.reconnects(); ; {
 		err := s.update(ctx)
 		wait := tlsPoll
+		if len(s.files) == 0 {
+			wait = min(wait, max(time.Until(s.renew), tlsRetry)) // certificates may live for less
+		}
 		if err != nil && ctx.Err() == nil {
 			if !failed { // once per outage
 				s.log.Error("server certificate, trust or ticket keys could not be brought up to date", "err", err)
@@ -160,6 +174,16 @@ func (s *serverTLS) run(ctx context.Context) error {
 func (s *serverTLS) update(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
+	if len(s.files) > 0 { // first: they need no authority
+		changed, err := s.loadFiles()
+		if err != nil {
+			return err
+		}
+		if changed && s.generation != 0 {
+			s.made.Certificates = s.certificates
+			s.gw.SetTLS(s.made)
+		}
+	}
 	trust, err := s.client.Trust(ctx)
 	if err != nil {
 		return fmt.Errorf("trust: %w", err)
@@ -168,15 +192,11 @@ func (s *serverTLS) update(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ticket keys: %w", err)
 	}
-	if len(s.files) > 0 {
-		err = s.loadFiles()
-	} else if time.Now().After(s.renew) || s.issuers != trust.ServerIssuers {
-		if err = s.issue(ctx); err == nil {
-			s.issuers = trust.ServerIssuers
+	if len(s.files) == 0 && (time.Now().After(s.renew) || s.issuers != trust.ServerIssuers) {
+		if err = s.issue(ctx); err != nil {
+			return err
 		}
-	}
-	if err != nil {
-		return err
+		s.issuers = trust.ServerIssuers
 	}
 	t := gateway.TLS{Certificates: s.certificates}
 	for _, key := range tickets.Keys {
@@ -188,6 +208,7 @@ func (s *serverTLS) update(ctx context.Context) error {
 	if t.Trust, err = parseTrust(trust); err != nil {
 		return err
 	}
+	s.made = t
 	s.gw.SetTLS(t)
 	s.gw.Enforce()
 	if s.generation != 0 && s.generation != trust.Generation {
@@ -221,21 +242,63 @@ func (s *serverTLS) issue(ctx context.Context) error {
 		c.Leaf = certs[0]
 		certificates[i] = c
 	}
-	s.certificates = certificates
+	s.use(certificates)
 	left := time.Until(certificates[0].Leaf.NotAfter)
 	s.renew = time.Now().Add(left / 2)
 	s.log.Info("server certificate issued", "names", s.names, "valid_until", certificates[0].Leaf.NotAfter)
 	return nil
 }
 
+// use takes certificates for the handshakes to come.
+func (s *serverTLS) use(certificates []tls.Certificate) {
+	s.certificates = certificates
+	source := "authority"
+	if len(s.files) > 0 {
+		source = "files"
+	}
+	var first time.Time
+	s.expiry.Reset()
+	for _, c := range certificates {
+		key := "rsa"
+		if _, ok := c.Leaf.PublicKey.(*ecdsa.PublicKey); ok {
+			key = "ecdsa"
+		}
+		s.expiry.WithLabelValues(key, source).Set(float64(c.Leaf.NotAfter.Unix()))
+		if first.IsZero() || c.Leaf.NotAfter.Before(first) {
+			first = c.Leaf.NotAfter
+		}
+	}
+	s.first.Store(first.Unix())
+}
+
+// unready says why no station can verify this gateway, if so.
+func (s *serverTLS) unready() []string {
+	select {
+	case <-s.ready:
+	default:
+		return []string{"no server certificate and trust from the authority yet"}
+	}
+	if at := time.Unix(s.first.Load(), 0); time.Now().After(at) {
+		return []string{fmt.Sprintf("the server certificate expired on %s: %s", at.UTC().Format(time.RFC3339), s.mend())}
+	}
+	return nil
+}
+
+func (s *serverTLS) mend() string {
+	if len(s.files) > 0 {
+		return "replace the files of --server-cert and --server-key"
+	}
+	return "the log says why the authority gives no new one"
+}
+
 // loadFiles reads the certificate files if they changed.
-func (s *serverTLS) loadFiles() error {
+func (s *serverTLS) loadFiles() (changed bool, err error) {
 	var newest [2]time.Time
 	for _, pair := range s.files {
 		for i, name := range pair {
 			info, err := os.Stat(name)
 			if err != nil {
-				return fmt.Errorf("server certificate: %w (see --server-cert and --server-key)", err)
+				return false, fmt.Errorf("server certificate: %w (see --server-cert and --server-key)", err)
 			}
 			if info.ModTime().After(newest[i]) {
 				newest[i] = info.ModTime()
@@ -243,24 +306,25 @@ func (s *serverTLS) loadFiles() error {
 		}
 	}
 	if newest == s.read {
-		return nil
+		return false, nil
 	}
 	certificates := make([]tls.Certificate, len(s.files))
 	for i, pair := range s.files {
 		c, err := tls.LoadX509KeyPair(pair[0], pair[1])
 		if err != nil {
-			return fmt.Errorf("server certificate %s with key %s: %w (both must be PEM and belong together)", pair[0], pair[1], err)
+			return false, fmt.Errorf("server certificate %s with key %s: %w (both must be PEM and belong together)", pair[0], pair[1], err)
 		}
 		if time.Now().After(c.Leaf.NotAfter) {
-			return fmt.Errorf("server certificate %s expired on %s: replace it", pair[0], c.Leaf.NotAfter.Format(time.DateOnly))
+			return false, fmt.Errorf("server certificate %s expired on %s: replace it", pair[0], c.Leaf.NotAfter.Format(time.DateOnly))
 		}
 		certificates[i] = c
 	}
 	if s.certificates != nil {
 		s.log.Info("server certificate files reloaded")
 	}
-	s.certificates, s.read = certificates, newest
-	return nil
+	s.use(certificates)
+	s.read = newest
+	return true, nil
 }
 
 func parseTrust(t authority.Trust) (gateway.Trust, error) {

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"io"
 	"net/http"
 	"os"
@@ -77,6 +76,7 @@ func (x *estServer) list() string {
 // TestExternalCA has stations' certificates issued by a CA elsewhere, over EST with
 // a password and a client certificate.
 func TestExternalCA(t *testing.T) {
+	t.Parallel()
 	x := &estServer{t: t, dir: t.TempDir(), address: "127.0.0.1:" + e2e.FreePort(t)}
 	if out, err := exec.Command("go", "build", "-C", "../estserver", "-o", x.file("estserver"), ".").CombinedOutput(); err != nil {
 		t.Fatalf("build the EST server: %v\n%s", err, out)
@@ -88,16 +88,7 @@ func TestExternalCA(t *testing.T) {
 	}
 	n := e2e.All(t, "--est", "https://"+x.address+"/.well-known/est/stations", "--est-ca", x.file("root.crt"), "--operator", "Op",
 		"--est-user", "holdfast", "--est-password-file", x.file("password"), "--est-cert", x.file("client.crt"), "--est-key", x.file("client.key"))
-	holdfast := func(out any, args ...string) {
-		t.Helper()
-		text, err := exec.Command(e2e.Build(t, "holdfast/cmd/holdfast"), append(args, "--json", "--url", n.API, "--data", n.Data)...).Output()
-		if err == nil && out != nil {
-			err = json.Unmarshal(text, out)
-		}
-		if err != nil {
-			t.Fatalf("holdfast %v: %v\n%s", args, err, text)
-		}
-	}
+	holdfast := func(out any, args ...string) { t.Helper(); command(t, n, out, args...) }
 	type problem struct{ Detail string }
 	add := func(id, algorithm string) (int, problem, issued) {
 		t.Helper()
