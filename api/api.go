@@ -147,6 +147,7 @@ func (a *API) registerAll() {
 	a.registerMessages()
 	a.registerCalls()
 	a.registerOperations()
+	a.registerCampaigns()
 	a.registerTransactions()
 	a.registerIDTokens()
 	a.registerCertificates()

@@ -29,6 +29,7 @@ var roles = map[string]api.Role{
 	"start-operation": "admin", "list-station-operations": "read", "list-operations": "read", "get-operation": "read",
 	"cancel-operation": "admin", "retry-operation": "admin",
 	"get-external-ca": "read", "list-crls": "read", "import-crl": "admin", "remove-crl": "admin",
+	"start-campaign": "admin", "list-campaigns": "read", "get-campaign": "read", "cancel-campaign": "admin", "resume-campaign": "admin",
 	"list-audit": "read", "get-caller": "read", "list-tokens": "admin", "add-token": "admin", "get-token": "admin", "revoke-token": "admin",
 	"follow-events": "read", "list-verdicts": "read",
 }

@@ -13,6 +13,7 @@ import (
 // not answer.
 type Authority interface {
 	Station(ctx context.Context, id ocpp.StationID) (store.Station, error)
+	Stations(ctx context.Context, f store.StationFilter, p store.Page) (store.List[store.Station], error)
 	// Attempts are a station's last attempts to connect, newest first.
 	Attempts(ctx context.Context, id ocpp.StationID) ([]store.Attempt, error)
 
@@ -21,6 +22,7 @@ type Authority interface {
 	SignRequest(ctx context.Context, by string, id ocpp.StationID, csr string) (store.Certificate, error)
 	// Certificate finds by serial number or fingerprint, in hex.
 	Certificate(ctx context.Context, fingerprint string) (store.Certificate, error)
+	Certificates(ctx context.Context, f store.CertificateFilter, p store.Page) (store.List[store.Certificate], error)
 
 	// NewPassword makes a password that is accepted beside the old one until its
 	// first success.

@@ -18,7 +18,7 @@ const (
 	ResultCallError      = "callerror"       // a CALLERROR came
 	ResultTimeout        = "timeout"         // no answer in time: it may have been done or not
 	ResultOffline        = "offline"         // the station is not connected
-	ResultInvalidRequest = "invalid_request" // not as the action's schema wants: nothing was sent
+	ResultInvalidRequest = "invalid_request" // not as the action's schema wants, or it would strand the station: nothing was sent
 	ResultInvalidAnswer  = "invalid_answer"  // the station's answer is not as the schema wants
 	ResultConnectionLost = "connection_lost" // the connection ended first: it may have been done or not
 	ResultBusy           = "busy"            // too many commands wait: nothing was sent
@@ -114,7 +114,11 @@ func (c *CSMS) prepare(ctx context.Context, k Command) (prepared, error) {
 	if len(k.Payload) <= maxCommandPayload && json.Valid(k.Payload) {
 		p.record.Payload = ocpp.Redact(k.Payload)
 	}
-	switch err := c.validate(&p, k); {
+	err = c.validate(&p, k)
+	if err == nil && p.action.Name == "DeleteCertificate" && station.Connected {
+		err = c.keepLastRoot(ctx, station, p.record.By, p.payload)
+	}
+	switch {
 	case station.Version == "":
 		p.record.Result, p.record.FinishedAt = ResultOffline, now
 	case err != nil:

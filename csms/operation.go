@@ -78,11 +78,8 @@ func (c *CSMS) Operate(ctx context.Context, station ocpp.StationID, name string,
 	if err != nil {
 		return o, false, fmt.Errorf("start operation: %w", err)
 	}
-	if name == ChangeProfile && s.Profile >= params.Profile && s.PreviousProfile == 0 {
-		return o, false, &InvalidOperation{"params.profile", fmt.Sprintf("station %s is registered for security profile %d already", s.ID, s.Profile)}
-	}
-	if name == RotatePassword && s.Profile == ocpp.ProfileMTLS && s.PreviousProfile == 0 {
-		return o, false, &InvalidOperation{"kind", fmt.Sprintf("station %s uses security profile 3: it has no password to rotate", s.ID)}
+	if err := checkFor(s, name, params); err != nil {
+		return o, false, err
 	}
 	o, started, err = c.store.StartOperation(ctx, c.newOperation(s.ID, name, k, raw, by))
 	if err != nil {
@@ -93,6 +90,18 @@ func (c *CSMS) Operate(ctx context.Context, station ocpp.StationID, name string,
 	}
 	c.wakeOperations()
 	return o, started, nil
+}
+
+// checkFor says why an operation makes no sense for a station, nil if it does.
+func checkFor(s store.Station, name string, params OperationParams) error {
+	switch {
+	case s.PreviousProfile != 0: // it is being changed: what is said below may not hold any more
+	case name == ChangeProfile && s.Profile >= params.Profile:
+		return &InvalidOperation{"params.profile", fmt.Sprintf("station %s is registered for security profile %d already", s.ID, s.Profile)}
+	case name == RotatePassword && s.Profile == ocpp.ProfileMTLS:
+		return &InvalidOperation{"kind", fmt.Sprintf("station %s uses security profile 3: it has no password to rotate", s.ID)}
+	}
+	return nil
 }
 
 // checkOperation completes params and returns how the kind goes.

@@ -87,6 +87,9 @@ func (c *CSMS) runOperations(ctx context.Context) error {
 		}
 	}
 	for {
+		if _, err := c.store.ReleaseOperations(ctx, c.now()); err != nil {
+			report("begin operations of campaigns", err)
+		}
 		if free := maxOperations - len(c.operations.working()); free > 0 {
 			now := c.now()
 			due, err := c.store.ClaimOperations(ctx, c.operations.holder, now, now.Add(holdTime), free)

@@ -448,13 +448,16 @@ func (c *CSMS) CountOperations(ctx context.Context) (map[string]map[OperationSta
 	return counts, rows.Err()
 }
 
-// PruneOperations deletes operations that ended before a time.
+// PruneOperations deletes operations and campaigns that ended before a time.
 func (c *CSMS) PruneOperations(ctx context.Context, before time.Time) error {
 	return c.update(ctx, "operations", func(tx *Tx) error {
 		if _, err := tx.exec(`DELETE FROM operation_step WHERE operation IN (SELECT id FROM operation WHERE finished_at <> 0 AND finished_at < $1)`, micros(before)); err != nil {
 			return err
 		}
-		_, err := tx.exec(`DELETE FROM operation WHERE finished_at <> 0 AND finished_at < $1`, micros(before))
+		if _, err := tx.exec(`DELETE FROM operation WHERE finished_at <> 0 AND finished_at < $1`, micros(before)); err != nil {
+			return err
+		}
+		_, err := tx.exec(`DELETE FROM campaign WHERE finished_at <> 0 AND finished_at < $1`, micros(before))
 		return err
 	})
 }

@@ -42,6 +42,7 @@ type CLI struct {
 
 	Station   stationCommands   `cmd:"" help:"Register and administer charging stations."`
 	Operation operationCommands `cmd:"" help:"Follow what is being done to stations' credentials."`
+	Campaign  campaignCommands  `cmd:"" help:"Do one operation on many stations, at a pace."`
 	Cert      certCommands      `cmd:"" help:"List, revoke and sign certificates."`
 	Call      callCommand       `cmd:"" help:"Send one OCPP CALL to a station and print its answer."`
 	Token     tokenCommands     `cmd:"" help:"Make and revoke tokens of the operator API."`
