@@ -6,19 +6,28 @@ import (
 )
 
 // HashesOf are the certificateHashData of root certificates (PEM), as JSON.
-func HashesOf(t testing.TB, text string) (list []string) {
+func HashesOf(t testing.TB, text string) []string {
 	t.Helper()
-	roots, err := parseRoots(text)
+	list, err := Hashes(text)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return list
+}
+
+// Hashes is HashesOf outside a test's goroutine.
+func Hashes(text string) (list []string, err error) {
+	roots, err := parseRoots(text)
+	if err != nil {
+		return nil, err
+	}
 	for _, r := range roots {
-		h, ok := hashOf(r, r, "SHA256")
+		h, _ := hashOf(r, r, "SHA256")
 		raw, err := json.Marshal(h)
-		if !ok || err != nil {
-			t.Fatal(err)
+		if err != nil {
+			return nil, err
 		}
 		list = append(list, string(raw))
 	}
-	return list
+	return list, nil
 }

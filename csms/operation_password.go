@@ -82,6 +82,9 @@ func sendPassword(ctx context.Context, w *work) outcome {
 	if r.stop.status == store.OperationFailed {
 		return r.stop
 	}
+	if err := w.keep(ctx); err != nil {
+		return await(w.c.settings.OperationRetry, "record: %v", err)
+	}
 	if _, err := w.c.authority.CancelRotation(ctx, w.By, w.Operation.Station); err != nil {
 		return w.authorityFault("forget the new password", err)
 	}

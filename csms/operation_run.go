@@ -193,7 +193,12 @@ func (c *CSMS) step(ctx context.Context, w *work) (outcome, error) {
 	if result.try && w.Tries+1 >= maxTries {
 		result = failed("%s (tried %d times)", result.detail, maxTries).by(store.Command{ID: result.command})
 	}
-	if result.status == store.OperationFailed && ctx.Err() == nil {
+	if result.status == store.OperationFailed && ctx.Err() == nil && k.undo != nil {
+		// What the step learned first: whoever goes on after a crash must not take
+		// what is undone for what the station did.
+		if err := w.keep(ctx); err != nil {
+			return outcome{}, err
+		}
 		w.undo(ctx, k)
 	}
 	return result, nil
@@ -287,6 +292,8 @@ func (w *work) ask(ctx context.Context, action string, payload, answer any) (k s
 	var full json.RawMessage
 	k, full, err = w.c.command(ctx, Command{Station: w.Station, Action: action, Payload: raw, By: fmt.Sprintf("%s (operation %s)", w.By, w.ID)})
 	switch {
+	case ctx.Err() != nil: // this process ends; the CALL may be on its way
+		return k, await(0, "%s: %v", action, ctx.Err()), true, false
 	case err != nil:
 		return k, await(w.c.settings.OperationRetry, "%s: %v", action, err), true, false
 	case k.Result == ResultAccepted:
