@@ -49,7 +49,7 @@ func newRig(t *testing.T, where string, profile ocpp.SecurityProfile) *rig {
 // process is a csms process over the record at where.
 func (r *rig) process(t *testing.T, where string) *csms.CSMS {
 	return open(t, where, csms.Config{Authority: r.authority, Call: r.call,
-		Invalid: func(err error) bool { _, ok := errors.AsType[*authority.InvalidError](err); return ok },
+		Invalid:  func(err error) bool { _, ok := errors.AsType[*authority.InvalidError](err); return ok },
 		Settings: csms.Settings{OperationRetry: quick, OperationAnswer: time.Minute, OperationUse: quick}})
 }
 

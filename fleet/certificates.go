@@ -221,6 +221,7 @@ func (s *station) useCertificate(fresh *tls.Certificate) {
 		r.previous = s.id.Certificate
 	}
 	s.id.Certificate, r.future = fresh, nil
+	s.extra.sessions = nil // a resumed session would be one with the old certificate
 	s.securityEvent(eventReconfiguration, "client certificate")
 	if s.profile == ocpp.ProfileMTLS {
 		s.reconnectNow("new certificate")
@@ -250,7 +251,7 @@ func (s *station) certificateFailed(kind errorKind, why error) {
 	if kind != errorUnauthorized && kind != errorNotFound && kind != errorRefused && !isRemoteAlert(why) {
 		return
 	}
-	s.id.Certificate, s.extra.renewal.previous = s.extra.renewal.previous, nil
+	s.id.Certificate, s.extra.renewal.previous, s.extra.sessions = s.extra.renewal.previous, nil, nil
 	s.securityEvent(eventDiscardedCertificate, why.Error())
 }
 

@@ -20,6 +20,7 @@ import (
 type stationCommands struct {
 	clientFlags
 	Add         stationAdd         `cmd:"" help:"Register a station: write its certificate and key, or print its password, once."`
+	Import      stationImport      `cmd:"" help:"Register the stations of a CSV file."`
 	List        stationList        `cmd:"" help:"List stations."`
 	Show        stationShow        `cmd:"" help:"Show a station."`
 	Update      stationUpdate      `cmd:"" help:"Change a station's registration."`
