@@ -116,6 +116,7 @@ func TestRemote2x(t *testing.T) {
 	want("RequestStopTransaction", object{"transactionId": "nope"}, "Rejected")
 	want("RequestStopTransaction", object{"transactionId": id}, "Accepted")
 	eventually(t, "end", func() bool { return f.Stats().Transactions == 0 && f.Stats().Queued == 0 })
+	eventually(t, "car gone", func() bool { return s.lastStatus(cs, 1) == "Available" })
 	s.look(cs, func(st *testStation) {
 		if r := st.record[0]; r.Reason != "Remote" || r.IDTag != "REMOTE" || r.Stop.IsZero() {
 			t.Errorf("%+v", r)
@@ -191,5 +192,65 @@ func TestRemote2x(t *testing.T) {
 	settle(t, f)
 	if r := mustVerify(t, f, s); !r.OK() || r.Transactions != 2 {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestAvailability: ChangeAvailability waits for a transaction, not for the car
+// that stays plugged in after it.
+func TestAvailability(t *testing.T) {
+	for _, tt := range []struct {
+		version             ocpp.Version
+		charging, finishing string
+		availability        func(to string) any
+		start               string
+		startRequest        any
+		stop                string
+		stopRequest         func(id string) any
+	}{
+		{ocpp.V16, "Charging", "Finishing",
+			func(to string) any { return object{"connectorId": 1, "type": to} },
+			"RemoteStartTransaction", object{"idTag": "REMOTE", "connectorId": 1},
+			"RemoteStopTransaction", func(id string) any { return object{"transactionId": atoi(id)} }},
+		{ocpp.V201, "Occupied", "Occupied",
+			func(to string) any { return object{"operationalStatus": to, "evse": object{"id": 1}} },
+			"RequestStartTransaction", object{"idToken": object{"idToken": "REMOTE", "type": "Central"}, "remoteStartId": 1, "evseId": 1},
+			"RequestStopTransaction", func(id string) any { return object{"transactionId": id} }},
+	} {
+		t.Run(string(tt.version), func(t *testing.T) {
+			s := newTestServer(t, ocpp.ProfilePlain, nil)
+			f, _ := testFleet(t, s, nil, ocpp.ProfilePlain, tt.version, 1, func(c *Config) {
+				c.Behaviour = passive()
+				c.Behaviour.UnplugDelay = time.Hour
+			})
+			const cs = "CS-0"
+			command := func(action string, payload any, want, status string) {
+				t.Helper()
+				if got := s.status(cs, action, payload); got != want {
+					t.Errorf("%s: %s, want %s", action, got, want)
+				}
+				eventually(t, status, func() bool { return s.lastStatus(cs, 1) == status })
+			}
+			eventually(t, "boot", func() bool { return s.lastStatus(cs, 1) == "Available" })
+			command("ChangeAvailability", tt.availability("Inoperative"), "Accepted", "Unavailable")
+			command(tt.start, tt.startRequest, "Rejected", "Unavailable")
+			command("ChangeAvailability", tt.availability("Operative"), "Accepted", "Available")
+			command(tt.start, tt.startRequest, "Accepted", tt.charging)
+			command("ChangeAvailability", tt.availability("Inoperative"), "Scheduled", tt.charging)
+			var id string
+			eventually(t, "transaction id", func() bool {
+				for tx := range f.Ledger().Transactions() {
+					id = tx.ID
+				}
+				return id != ""
+			})
+			command(tt.stop, tt.stopRequest(id), "Accepted", "Unavailable") // what was scheduled
+			command("ChangeAvailability", tt.availability("Operative"), "Accepted", tt.finishing)
+			command(tt.start, tt.startRequest, "Rejected", tt.finishing)
+			command("ChangeAvailability", tt.availability("Inoperative"), "Accepted", "Unavailable")
+			settle(t, f)
+			if r := mustVerify(t, f, s); !r.OK() || r.Transactions != 1 {
+				t.Errorf("%+v", r)
+			}
+		})
 	}
 }

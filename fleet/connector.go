@@ -344,8 +344,9 @@ func (s *station) startRemotely(connector int, tag string, remoteID *int) bool {
 	return false
 }
 
-// changeAvailability applies to connector i, or to all if i is -1. A running
-// transaction delays it (status Scheduled).
+// changeAvailability applies to connector i, or to all if i is -1. A transaction
+// that runs or is about to delays it (status Scheduled: OCPP 1.6 §5.2, 2.0.1
+// G03.FR.03); a car that only stands there does not.
 func (s *station) changeAvailability(i int, operative bool) string {
 	status := "Accepted"
 	for j := range s.connectors {
@@ -354,7 +355,7 @@ func (s *station) changeAvailability(i int, operative bool) string {
 		}
 		c := &s.connectors[j]
 		c.inoperative = !operative
-		if c.phase != free && !operative {
+		if (c.phase == plugged || c.phase == charging) && !operative {
 			status = "Scheduled"
 		}
 		s.then(func() { s.reportConnector(j) })

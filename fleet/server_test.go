@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"crypto/sha1"
 	"crypto/tls"
 	"encoding/base64"
@@ -69,7 +70,6 @@ func newTestServer(t testing.TB, profile ocpp.SecurityProfile, ca *testCA) *test
 	s := &testServer{t: t, stations: make(map[string]*testStation), nextID: 100}
 	s.boot.Store(func(string, int) (string, int) { return "Accepted", 300 })
 	s.http = httptest.NewUnstartedServer(http.HandlerFunc(s.upgrade))
-	s.http.Config.ErrorLog = nil
 	s.http.Config.ErrorLog = discardLog
 	switch profile {
 	case ocpp.ProfilePlain:
@@ -482,6 +482,25 @@ func (s *testServer) saw(station, action string) (n int) {
 		}
 	})
 	return n
+}
+
+// lastStatus is what was last reported of a connector (2.x: of an EVSE).
+func (s *testServer) lastStatus(station string, connector int) (status string) {
+	s.look(station, func(st *testStation) {
+		for _, payload := range st.payloads["StatusNotification"] {
+			var r struct {
+				Connector int    `json:"connectorId"`
+				EVSE      int    `json:"evseId"`
+				Status    string `json:"status"`
+				Status2x  string `json:"connectorStatus"`
+			}
+			json.Unmarshal(payload, &r)
+			if cmp.Or(r.EVSE, r.Connector) == connector {
+				status = r.Status + r.Status2x
+			}
+		}
+	})
+	return status
 }
 
 // eventually polls until ok holds.

@@ -109,10 +109,10 @@ func status16(s *station, connector int) string {
 		return "Preparing"
 	case c.phase == charging:
 		return "Charging"
-	case c.phase == finishing:
-		return "Finishing"
 	case c.inoperative:
 		return "Unavailable"
+	case c.phase == finishing:
+		return "Finishing"
 	case s.reserved(connector):
 		return "Reserved"
 	}

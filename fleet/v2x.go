@@ -110,10 +110,12 @@ func authorized2x(s *station, result json.RawMessage) (tokenInfo, error) {
 
 func status2x(s *station, connector int) string {
 	switch c := &s.connectors[connector]; {
-	case c.phase != free:
+	case c.phase == plugged || c.phase == charging:
 		return "Occupied"
 	case c.inoperative:
 		return "Unavailable"
+	case c.phase == finishing:
+		return "Occupied"
 	case s.reserved(connector):
 		return "Reserved"
 	}
