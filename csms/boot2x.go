@@ -25,6 +25,9 @@ type bootResponse2x struct {
 
 func bootNotification2x(ctx context.Context, c *CSMS, m Message, request *bootRequest2x) (*bootResponse2x, error) {
 	s := &request.ChargingStation
+	if err := c.checkSerial(ctx, m, s.SerialNumber); err != nil {
+		return nil, err
+	}
 	answer, err := c.Boot(ctx, m, store.Boot{
 		Vendor: s.VendorName, Model: s.Model, Serial: s.SerialNumber, Firmware: s.FirmwareVersion, Reason: request.Reason,
 	})

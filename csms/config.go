@@ -22,6 +22,13 @@ type Config struct {
 	// Publish tells others what happened, after its commit. It must not block.
 	// Nil: nobody is told.
 	Publish func(Event)
+	// CertificateSerial returns the serial number that a station's certificate has to
+	// have, if its security profile is 3 and an operator registered one; else it is
+	// empty. Nil: no boot is compared with a certificate.
+	CertificateSerial func(ctx context.Context, station ocpp.StationID) (string, error)
+	// Expel ends a station's connection and records why among its attempts. Nil:
+	// the station gets its CALLERROR and stays.
+	Expel func(ctx context.Context, station ocpp.StationID, reason ocpp.Reason, detail string) error
 	// EVCertificate asks the provider of contract certificates. Nil: there is none,
 	// and EVs that ask are answered Failed.
 	EVCertificate EVCertificateFunc
@@ -139,19 +146,21 @@ func (s Settings) tolerates(v ocpp.Version) bool { return slices.Contains(s.Tole
 // CSMS is the rules over one record. All methods may be called concurrently.
 type CSMS struct {
 	// Set by New, then read-only.
-	store         *store.CSMS
-	protocols     map[ocpp.Version]Protocol
-	call          ocpp.CallFunc
-	publish       func(Event)
-	ocsp          OCSPFunc
-	evCertificate EVCertificateFunc
-	authority     Authority
-	invalid       func(error) bool
-	disconnect    func(ctx context.Context, station ocpp.StationID) error
-	settings      Settings
-	now           func() time.Time
-	log           *slog.Logger
-	metrics       *metrics
+	store             *store.CSMS
+	protocols         map[ocpp.Version]Protocol
+	call              ocpp.CallFunc
+	publish           func(Event)
+	ocsp              OCSPFunc
+	evCertificate     EVCertificateFunc
+	certificateSerial func(ctx context.Context, station ocpp.StationID) (string, error)
+	expel             func(ctx context.Context, station ocpp.StationID, reason ocpp.Reason, detail string) error
+	authority         Authority
+	invalid           func(error) bool
+	disconnect        func(ctx context.Context, station ocpp.StationID) error
+	settings          Settings
+	now               func() time.Time
+	log               *slog.Logger
+	metrics           *metrics
 
 	// Each with a lock of its own.
 	registrations registrations
@@ -176,7 +185,7 @@ func New(cfg Config) (*CSMS, error) {
 		store: cfg.Store, protocols: cfg.Protocols, call: cfg.Call, publish: cfg.Publish,
 		authority: cfg.Authority, invalid: cfg.Invalid, disconnect: cfg.Disconnect,
 		settings: settings, now: cfg.Now, log: cfg.Logger,
-		ocsp: cfg.OCSP, evCertificate: cfg.EVCertificate,
+		ocsp: cfg.OCSP, evCertificate: cfg.EVCertificate, certificateSerial: cfg.CertificateSerial, expel: cfg.Expel,
 		registrations: newRegistrations(settings.CacheStations),
 		seen:          seen{max: settings.CacheStations},
 		numbers:       numbers{store: cfg.Store, name: "transaction"},

@@ -15,6 +15,7 @@ type metrics struct {
 	seconds        *prometheus.HistogramVec
 	open           prometheus.Gauge
 	panics         prometheus.Counter
+	serials        prometheus.Counter
 	duplicates     *prometheus.CounterVec
 	notRecorded    *prometheus.CounterVec
 	operations     *prometheus.CounterVec
@@ -36,6 +37,9 @@ func newMetrics(c *CSMS) *metrics {
 		}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "holdfast_csms_panics_total", Help: "Panics of handlers and jobs, each logged with its stack.",
+		}),
+		serials: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "holdfast_csms_wrong_serials_total", Help: "Boots with another serial number than the station's certificate has; the connection was closed.",
 		}),
 		duplicates: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "holdfast_csms_duplicates_total", Help: "Transaction messages that were known already.",
@@ -61,7 +65,7 @@ func newMetrics(c *CSMS) *metrics {
 // Collectors returns the metrics of the rules.
 func (c *CSMS) Collectors() []prometheus.Collector {
 	m := c.metrics
-	return []prometheus.Collector{m.calls, m.seconds, m.open, m.panics, m.duplicates, m.notRecorded, m.operations, m.openOperations, m.cached, m.jobs}
+	return []prometheus.Collector{m.calls, m.seconds, m.open, m.panics, m.serials, m.duplicates, m.notRecorded, m.operations, m.openOperations, m.cached, m.jobs}
 }
 
 // handled counts a CALL. Labels come from closed lists: versions and actions

@@ -187,7 +187,11 @@ func (g *Gateway) Disconnect(station ocpp.StationID, reason ws.CloseReason) bool
 	if c == nil {
 		return false
 	}
-	c.ws.Close(closeGoingAway, "disconnected by the operator", reason)
+	if reason == CloseSerial {
+		c.ws.Close(closePolicy, "serial number is not that of the certificate", reason)
+	} else {
+		c.ws.Close(closeGoingAway, "disconnected by the operator", reason)
+	}
 	return true
 }
 

@@ -12,6 +12,7 @@ const (
 	closeBus          ws.CloseReason = "bus"          // the bus did not take the station
 	CloseOperator     ws.CloseReason = "operator"     // an operator asked for it
 	CloseRevoked      ws.CloseReason = "revoked"      // blocked, removed or its certificate revoked
+	CloseSerial       ws.CloseReason = "wrong_serial" // BootNotification has another serial number than the certificate
 	CloseChanged      ws.CloseReason = "changed"      // its security profile or version pin changed
 )
 
@@ -26,4 +27,4 @@ const (
 
 // reasons are all close reasons: a closed list of metric labels.
 var reasons = append([]ws.CloseReason{closeReplaced, closeDrain, closeAway, closeUnresponsive, closeProtocol, closeBus,
-	CloseOperator, CloseRevoked, CloseChanged}, ws.Reasons...)
+	CloseOperator, CloseRevoked, CloseSerial, CloseChanged}, ws.Reasons...)

@@ -3,17 +3,21 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"holdfast/authority"
 	"holdfast/bus"
 	"holdfast/csms"
 	"holdfast/csms/action16"
 	"holdfast/csms/action201"
 	"holdfast/csms/action21"
+	"holdfast/gateway"
 	"holdfast/ocpp"
 	"holdfast/store"
 )
@@ -110,6 +114,19 @@ func (p *process) startCSMS(db *databaseFlags, f *csmsFlags) error {
 			}
 			return b.Flush(ctx)
 		},
+		CertificateSerial: func(ctx context.Context, station ocpp.StationID) (string, error) {
+			s, err := client.Station(ctx, station)
+			if errors.Is(err, authority.ErrNotFound) {
+				return "", nil // removed a moment ago: its connection ends anyway
+			}
+			return serialToCompare(s), err
+		},
+		Expel: func(ctx context.Context, station ocpp.StationID, reason ocpp.Reason, detail string) error {
+			return errors.Join(
+				client.Note(ctx, authority.Refusal{Credentials: ocpp.Credentials{Station: station, Profile: ocpp.ProfileMTLS}, Reason: reason, Detail: detail}),
+				b.Publish(subjectDisconnect, disconnect(station, gateway.CloseSerial)),
+			)
+		},
 		Settings: csms.Settings{
 			HeartbeatInterval: f.HeartbeatInterval, AcceptUnknownTokens: f.AcceptUnknownTokens, ConcurrentTx: f.ConcurrentTx,
 			StationURLs:         stationURLs,
@@ -163,6 +180,16 @@ func (p *process) startCSMS(db *databaseFlags, f *csmsFlags) error {
 		return nil
 	})
 	return p.startAPI(f, db, core, client)
+}
+
+// serialToCompare is the serial number that a station must have by its
+// certificate, if there is one to compare with. One that nobody registered is the
+// identity, and stations with a serial number of their maker's are many.
+func serialToCompare(s store.Station) string {
+	if s.Profile != ocpp.ProfileMTLS || s.PreviousProfile != 0 || strings.EqualFold(s.Serial, string(s.ID)) {
+		return ""
+	}
+	return s.Serial
 }
 
 const subjectLive = "live."

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,6 +15,7 @@ import (
 	"holdfast/gateway"
 	"holdfast/memory"
 	"holdfast/ocpp"
+	"holdfast/ws"
 )
 
 type gatewayCommand struct {
@@ -136,7 +138,7 @@ func (p *process) startGateway(f *gatewayFlags) error {
 	}, nil)
 	p.services.start("disconnects", func(ctx context.Context) error {
 		return b.Listen(ctx, subjectDisconnect, "", func(_ string, data []byte) {
-			gw.Disconnect(ocpp.StationID(data), gateway.CloseOperator)
+			gw.Disconnect(disconnectOf(data))
 		})
 	}, nil)
 	p.services.start("server certificates", keeper.run, nil)
@@ -207,10 +209,27 @@ func note(ctx context.Context, client *authority.Client, n authority.Refusal, lo
 const (
 	subjectConnected    = "event.connected"
 	subjectDisconnected = "event.disconnected"
-	subjectDisconnect   = "gateway.disconnect" // data: the station to disconnect
+	subjectDisconnect   = "gateway.disconnect" // data: disconnect
 	subjectAsk          = "gateway.report"     // gateways, say whom you hold
 	subjectPresent      = "gateway.present"    // answers to that, and every presentInterval
 )
+
+// disconnect is the message that has gateways let go of a station: its identity
+// and, behind a NUL, which no identity has, why; an operator needs no reason.
+func disconnect(station ocpp.StationID, reason ws.CloseReason) []byte {
+	if reason == gateway.CloseOperator {
+		return []byte(station)
+	}
+	return []byte(string(station) + "\x00" + string(reason))
+}
+
+func disconnectOf(data []byte) (ocpp.StationID, ws.CloseReason) {
+	station, reason, _ := strings.Cut(string(data), "\x00")
+	if ws.CloseReason(reason) == gateway.CloseSerial {
+		return ocpp.StationID(station), gateway.CloseSerial
+	}
+	return ocpp.StationID(station), gateway.CloseOperator
+}
 
 // presence is a part of what a gateway holds.
 type presence struct {
