@@ -19,7 +19,7 @@ func (a *API) registerOperations() {
 	const path = "/api/v1/operations"
 	register(a, operation{id: "start-operation", method: "POST", path: stationPath + "/operations", role: RoleAdmin, tag: tagOperations, status: http.StatusAccepted,
 		summary: "Start an operation on a station",
-		detail: "renew-certificate, rotate-password, change-profile or install-root. It goes on by itself, also when the station is away or Holdfast is restarted; " +
+		detail: "renew-certificate, rotate-password, change-profile, install-root or onboard. It goes on by itself, also when the station is away or Holdfast is restarted; " +
 			"poll it at Location. A station has one operation of a kind at a time: asking again answers 200 with the one that is not over.",
 		errors: []int{http.StatusNotFound}}, a.startOperation)
 	register(a, operation{id: "list-station-operations", method: "GET", path: stationPath + "/operations", role: RoleRead, tag: tagOperations,
@@ -38,7 +38,7 @@ func (a *API) registerOperations() {
 type startOperationInput struct {
 	StationRef
 	Body struct {
-		Kind   string               `json:"kind" enum:"renew-certificate,rotate-password,change-profile,install-root"`
+		Kind   string               `json:"kind" enum:"renew-certificate,rotate-password,change-profile,install-root,onboard"`
 		Params csms.OperationParams `json:"params,omitzero" doc:"What is wanted, by kind"`
 	}
 }
@@ -96,7 +96,7 @@ func (a *API) listStationOperations(ctx context.Context, in *struct {
 func (a *API) listOperations(ctx context.Context, in *struct {
 	Paging
 	Station  string `query:"station" maxLength:"255" doc:"Only on this station"`
-	Kind     string `query:"kind" enum:"renew-certificate,rotate-password,change-profile,install-root"`
+	Kind     string `query:"kind" enum:"renew-certificate,rotate-password,change-profile,install-root,onboard"`
 	Status   string `query:"status" enum:"queued,running,waiting,done,failed,cancelled"`
 	Campaign string `query:"campaign" maxLength:"36" doc:"Only of this campaign"`
 }) (*output[Page[OperationView]], error) {

@@ -56,6 +56,8 @@ func (c *CSMS) StartCampaign(ctx context.Context, k NewCampaign, by string) (Cam
 		return CampaignState{}, err
 	}
 	switch {
+	case k.Kind == Onboard:
+		return CampaignState{}, &InvalidOperation{"kind", "an onboarding begins by itself when its station comes: start it for each station"}
 	case k.PerMinute < 0 || k.PerMinute > MaxPerMinute:
 		return CampaignState{}, &InvalidOperation{"per_minute", fmt.Sprintf("want 1 to %d", MaxPerMinute)}
 	case len(k.Stations) > MaxCampaignStations:

@@ -34,7 +34,7 @@ type signingRequest struct {
 }
 
 // takesRequests are the kinds of operations that a signing request is part of.
-var takesRequests = []string{RenewCertificate, ChangeProfile}
+var takesRequests = []string{RenewCertificate, ChangeProfile, Onboard}
 
 // SignCertificate takes a station's certificate signing request (OCPP 2.0.1 A02,
 // A03). It becomes part of the operation that asked for it, or begins one: the

@@ -17,15 +17,16 @@ const (
 	RotatePassword   = "rotate-password"
 	ChangeProfile    = "change-profile"
 	InstallRoot      = "install-root"
+	Onboard          = "onboard"
 )
 
 // Kinds are all kinds of operations.
-var Kinds = []string{RenewCertificate, RotatePassword, ChangeProfile, InstallRoot}
+var Kinds = []string{RenewCertificate, RotatePassword, ChangeProfile, InstallRoot, Onboard}
 
 // OperationParams say what is wanted, by kind.
 type OperationParams struct {
 	// Profile is what change-profile changes to.
-	Profile ocpp.SecurityProfile `json:"profile,omitempty" enum:"2,3" doc:"change-profile: the security profile to change to"`
+	Profile ocpp.SecurityProfile `json:"profile,omitempty" enum:"2,3" doc:"change-profile, onboard: the security profile to change to"`
 	// URL is where a station finds its server with that profile.
 	URL string `json:"url,omitempty" maxLength:"512" doc:"change-profile: address of the server for the new profile, without the identity; OCPP 2.x needs it, absent: the server's own setting"`
 	// URLKey is a configuration key of OCPP 1.6.
@@ -48,6 +49,9 @@ type kind struct {
 	steps map[string]stepFunc // by name
 	// check reports what is wrong with params; it may complete them.
 	check func(c *CSMS, p *OperationParams) error
+	// after is the step that follows the one that was done, with a fresh memory;
+	// empty: the operation is done. Nil: it always is.
+	after func(w *work) string
 	// undo puts back what can be put back when an operation does not succeed.
 	undo func(ctx context.Context, w *work) error
 }
@@ -63,6 +67,8 @@ func kindOf(name string) *kind {
 		return changeProfile
 	case InstallRoot:
 		return installRoot
+	case Onboard:
+		return onboard
 	}
 	return nil
 }
@@ -80,6 +86,11 @@ func (c *CSMS) Operate(ctx context.Context, station ocpp.StationID, name string,
 	}
 	if err := checkFor(s, name, params); err != nil {
 		return o, false, err
+	}
+	if name == Onboard {
+		if err := c.holdBack(ctx, s.ID, by); err != nil {
+			return o, false, fmt.Errorf("start operation: %w", err)
+		}
 	}
 	o, started, err = c.store.StartOperation(ctx, c.newOperation(s.ID, name, k, raw, by))
 	if err != nil {
@@ -124,9 +135,12 @@ func (c *CSMS) checkOperation(name string, params OperationParams) (*kind, json.
 }
 
 func (c *CSMS) newOperation(station ocpp.StationID, name string, k *kind, params json.RawMessage, by string) store.Operation {
-	now := c.now()
+	now, limit := c.now(), c.settings.OperationTime
+	if name == Onboard {
+		limit = onboardTime
+	}
 	return store.Operation{Station: station, Kind: name, Status: store.OperationRunning, Step: k.first, StepAt: now, By: clip(by, maxText), Params: params,
-		CreatedAt: now, StartedAt: now, UpdatedAt: now, Deadline: now.Add(c.settings.OperationTime), NextAt: now}
+		CreatedAt: now, StartedAt: now, UpdatedAt: now, Deadline: now.Add(limit), NextAt: now}
 }
 
 // CancelOperation has an operation ended, and undone as far as it can be, after

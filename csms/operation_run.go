@@ -190,6 +190,11 @@ func (c *CSMS) step(ctx context.Context, w *work) (outcome, error) {
 		return failed("not done within %s%s", w.Deadline.Sub(w.StartedAt).Round(time.Second), why), nil
 	}
 	result := w.do(ctx, k.steps[w.Step])
+	if result.status == store.OperationDone && k.after != nil {
+		if next := k.after(w); next != "" {
+			result.status, result.next, w.memory = store.OperationRunning, next, memory{}
+		}
+	}
 	if result.try && w.Tries+1 >= maxTries {
 		result = failed("%s (tried %d times)", result.detail, maxTries).by(store.Command{ID: result.command})
 	}

@@ -111,6 +111,17 @@ func (c *stationUpgrade) Run(e *env, parent *stationCommands) error {
 	return c.start(e, parent, csms.ChangeProfile, csms.OperationParams{Profile: ocpp.SecurityProfile(c.Profile), URL: c.StationURL, URLKey: c.URLKey})
 }
 
+type stationOnboard struct {
+	operationStart
+	Profile    int    `help:"Security profile to take it to: 2 or 3. Default: that with which it comes." enum:"0,2,3" default:"0"`
+	StationURL string `name:"station-url" help:"Address of the server for that profile, without the identity. Default: the server's own setting." placeholder:"wss://HOST:PORT/PATH"`
+	URLKey     string `name:"url-key" help:"OCPP 1.6: the maker's configuration key that holds the server's address." placeholder:"KEY"`
+}
+
+func (c *stationOnboard) Run(e *env, parent *stationCommands) error {
+	return c.start(e, parent, csms.Onboard, csms.OperationParams{Profile: ocpp.SecurityProfile(c.Profile), URL: c.StationURL, URLKey: c.URLKey})
+}
+
 type stationTrust struct {
 	operationStart
 	File string `arg:"" optional:"" type:"existingfile" help:"Root certificates to install, PEM. Default: those that servers' certificates rest on now."`
@@ -155,7 +166,7 @@ func listOperations(e *env, cl *client, path string, query url.Values, max int) 
 
 type operationList struct {
 	Station  string `help:"Only on this station." placeholder:"ID"`
-	Kind     string `help:"Only of this kind: renew-certificate, rotate-password, change-profile or install-root." enum:",renew-certificate,rotate-password,change-profile,install-root" default:""`
+	Kind     string `help:"Only of this kind: renew-certificate, rotate-password, change-profile, install-root or onboard." enum:",renew-certificate,rotate-password,change-profile,install-root,onboard" default:""`
 	Status   string `help:"Only with this status: queued, running, waiting, done, failed or cancelled." enum:",queued,running,waiting,done,failed,cancelled" default:""`
 	Campaign string `help:"Only of this campaign." placeholder:"ID"`
 	Max      int    `help:"The most to list." default:"100"`

@@ -30,6 +30,7 @@ type stationCommands struct {
 	Remove      stationRemove      `cmd:"" help:"Forget a station and revoke its certificates."`
 	Password    stationPassword    `cmd:"" help:"Give a station a new password and print it, once."`
 	Certificate stationCertificate `cmd:"" help:"Make a new key and certificate for a station."`
+	Onboard     stationOnboard     `cmd:"" help:"Give a new station credentials of its own at its first connection."`
 	Renew       stationRenew       `cmd:"" help:"Have a station get a new certificate over OCPP."`
 	Rotate      stationRotate      `cmd:"" help:"Give a station a new password over OCPP."`
 	Upgrade     stationUpgrade     `cmd:"" help:"Take a station to a higher security profile over OCPP."`
