@@ -4,13 +4,16 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 
-.PHONY: build build-kms build-records run test vet e2e fuzz bench bench-memory bench-storm bench-scale bench-leak generate clean
+.PHONY: build build-kms build-pkcs11 build-records run test vet e2e fuzz bench bench-memory bench-storm bench-scale bench-leak generate clean
 
 build: ## bin/holdfast, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/holdfast ./cmd/holdfast
 
 build-kms: ## bin/holdfast-kms, for an authority whose CA keys are in an HSM (PKCS#11, so with cgo) or a cloud's KMS
 	CGO_ENABLED=1 $(GO) build -trimpath -tags kms -ldflags '$(LDFLAGS)' -o bin/holdfast-kms ./cmd/holdfast
+
+build-pkcs11: ## bin/holdfast-pkcs11, for an authority whose CA keys are in an HSM, without the clouds' libraries
+	CGO_ENABLED=1 $(GO) build -trimpath -tags pkcs11 -ldflags '$(LDFLAGS)' -o bin/holdfast-pkcs11 ./cmd/holdfast
 
 build-records: ## bin/holdfast-records, whose idle TLS connections cost less than half; see docs/memory.md
 	CGO_ENABLED=0 $(GO) build -trimpath -tags ws_records -ldflags '$(LDFLAGS)' -o bin/holdfast-records ./cmd/holdfast

@@ -1,4 +1,4 @@
-//go:build !kms
+//go:build !kms && !pkcs11
 
 package main
 
@@ -9,7 +9,7 @@ import (
 )
 
 // openKMS refuses: the libraries of key management systems are in the binary
-// only with the build tag kms, so that no gateway carries them.
+// only with the build tags kms or pkcs11, so that no gateway carries them.
 func openKMS(context.Context, string) (apiv1.KeyManager, error) {
 	return nil, &usageError{"--kms: this binary has no key management systems in it: build one with make build-kms"}
 }

@@ -1,4 +1,4 @@
-//go:build kms
+//go:build kms || pkcs11
 
 package main
 
@@ -9,9 +9,6 @@ import (
 
 	"go.step.sm/crypto/kms"
 	"go.step.sm/crypto/kms/apiv1"
-	_ "go.step.sm/crypto/kms/awskms"
-	_ "go.step.sm/crypto/kms/azurekms"
-	_ "go.step.sm/crypto/kms/cloudkms"
 	_ "go.step.sm/crypto/kms/pkcs11"
 )
 
@@ -20,6 +17,9 @@ func openKMS(ctx context.Context, uri string) (apiv1.KeyManager, error) {
 	typ, err := apiv1.TypeOf(uri)
 	if err != nil {
 		return nil, &usageError{fmt.Sprintf("--kms: %v", err)}
+	}
+	if _, ok := apiv1.LoadKeyManagerNewFunc(typ); !ok {
+		return nil, &usageError{fmt.Sprintf("--kms: this binary cannot speak to %s: build one with make build-kms (and cgo, for PKCS#11)", typ)}
 	}
 	m, err := kms.New(ctx, apiv1.Options{Type: typ, URI: uri})
 	if err != nil {
