@@ -66,7 +66,6 @@ func (x estServer) ca(t *testing.T, a *Authority, label string) *externalCA {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.Close)
 	a.cfg.EST = c
 	return newExternalCA(a)
 }

@@ -48,7 +48,6 @@ const (
 	maxText    = 300      // bytes of what the server says about an error
 	maxTries   = 3
 	firstPause = 500 * time.Millisecond // before a request is made again; it doubles
-	maxIdle    = 4                      // connections that are kept for the next request
 )
 
 // Client asks one CA. Its methods may be called concurrently.
@@ -83,7 +82,10 @@ func New(cfg Config) (*Client, error) {
 	c.http = &http.Client{
 		Transport: &http.Transport{
 			Proxy: cfg.Proxy, TLSClientConfig: t, TLSHandshakeTimeout: cfg.Timeout, DialContext: (&net.Dialer{Timeout: cfg.Timeout}).DialContext,
-			MaxIdleConns: maxIdle, MaxIdleConnsPerHost: maxIdle, IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: maxHeader,
+			MaxResponseHeaderBytes: maxHeader,
+			// A request that is lost on a connection that the server just closed may not be
+			// repeated: each has a connection of its own.
+			DisableKeepAlives: true,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // see answer
 	}
@@ -92,9 +94,6 @@ func New(cfg Config) (*Client, error) {
 
 // Name is the CA's address, for people.
 func (c *Client) Name() string { return c.base.String() }
-
-// Close closes the connections that are kept.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // ClientCertificate returns the TLS client certificate, nil if there is none.
 func (c *Client) ClientCertificate() (*x509.Certificate, error) {

@@ -129,7 +129,6 @@ func (p *process) startAuthority(db *databaseFlags, f *authorityFlags) error {
 		return err
 	}
 	if cfg.EST != nil {
-		p.services.closing("connections to the external CA", func() error { cfg.EST.Close(); return nil })
 		log.Info("stations' certificates are issued by an external CA", "ca", cfg.EST.Name())
 	}
 	closeKeys, err := f.caKeyFlags.open(p.ctx, db.Data, &cfg)
