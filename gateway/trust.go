@@ -235,7 +235,7 @@ func (s *tlsState) verify(n *tlsNow, cs tls.ConnectionState, now time.Time) erro
 		}
 		if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 			for _, c := range chain { // crypto/x509 does not tell it from a CA that is not known
-				if weak(c.SignatureAlgorithm) && !bytes.Equal(c.RawIssuer, c.RawSubject) {
+				if outdated(c.SignatureAlgorithm) && !bytes.Equal(c.RawIssuer, c.RawSubject) {
 					return fail(ocpp.ReasonBadCertificate, fmt.Errorf("%.64q is signed with %s", c.Subject.CommonName, c.SignatureAlgorithm))
 				}
 			}
@@ -259,8 +259,8 @@ func (s *tlsState) verify(n *tlsNow, cs tls.ConnectionState, now time.Time) erro
 	return nil
 }
 
-// weak reports signatures that crypto/x509 believes no more.
-func weak(a x509.SignatureAlgorithm) bool {
+// outdated reports signatures that crypto/x509 believes no more.
+func outdated(a x509.SignatureAlgorithm) bool {
 	switch a {
 	case x509.MD2WithRSA, x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1:
 		return true
