@@ -34,6 +34,15 @@ func (h *Holdfast) Read(ctx context.Context) (Sample, error) {
 	return r.Sample(), nil
 }
 
+// ReadCollected is Read after a collection. What pprof alone would tell right
+// after it is less than the account: no resident set, no files.
+func (h *Holdfast) ReadCollected(ctx context.Context) (Sample, error) {
+	if err := h.CollectGarbage(ctx); err != nil {
+		return Sample{}, err
+	}
+	return h.Read(ctx)
+}
+
 // detailUnexplained is the name of Cgroup.Unexplained in Sample.Detail.
 const detailUnexplained = "working_set_unexplained"
 

@@ -6,12 +6,14 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/http/pprof"
 	"os"
 	"os/exec"
@@ -494,6 +496,31 @@ func installNode(t *testing.T) (modules string) {
 		t.Fatalf("npm ci: %v\n%s", err, out)
 	}
 	return filepath.Join(dir, "node_modules")
+}
+
+// TestHoldfastCollected: a reading after a collection is the whole account, not
+// what pprof alone knows.
+func TestHoldfastCollected(t *testing.T) {
+	account := NewAccount()
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/heap", pprof.Index)
+	mux.HandleFunc("/debug/memory", func(w http.ResponseWriter, _ *http.Request) {
+		r, err := account.Read()
+		if err != nil {
+			t.Error(err)
+		}
+		json.NewEncoder(w).Encode(r)
+	})
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	s := open(t, Target{Holdfast: server.URL})
+	got, err := s.(CollectedReader).ReadCollected(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.RSS == 0 || got.Classes[HeapLive] == 0 || got.Counts[Files] == 0 || got.Counts[Goroutines] == 0 {
+		t.Errorf("%+v: no resident set, live heap, files or goroutines", got)
+	}
 }
 
 // TestSourceErrors: what cannot be read says what and where.
