@@ -73,6 +73,9 @@ func (l *Line) take(data []byte) {
 	}
 	switch frame.Type {
 	case ocpp.TypeCall:
+		if l.c.mute.Load() {
+			return
+		}
 		l.c.write(opText, ocpp.AppendError(nil, l.s.id.Version, frame.ID, &ocpp.Error{Code: ocpp.NotSupported}))
 	case ocpp.TypeResult, ocpp.TypeError:
 		l.mu.Lock()
@@ -155,6 +158,15 @@ func (l *Line) Send(size int) error {
 	}
 	payload, _ := json.Marshal(map[string]string{"vendorId": "Holdfast", "data": string(data)}) // always encodes
 	return l.c.write(opText, ocpp.AppendCall(nil, "large", "DataTransfer", payload, false))
+}
+
+// FallSilent answers nothing any more, as a station behind a NAT that forgot it.
+// It says goodbye with a pong that nobody asked for (RFC 6455 §5.5.3), so that a
+// server that requires pongs only of stations that send some requires them.
+func (l *Line) FallSilent() error {
+	err := l.c.write(opPong, nil)
+	l.c.mute.Store(true)
+	return err
 }
 
 // Ended is closed when the connection has ended.

@@ -71,3 +71,40 @@ func TestLine(t *testing.T) {
 		})
 	}
 }
+
+// TestSilentLine: all that the server hears of a line that fell silent is one
+// pong, whatever it sends.
+func TestSilentLine(t *testing.T) {
+	s := newTestServer(t, ocpp.ProfilePlain, nil)
+	f, err := New(Config{Targets: map[ocpp.SecurityProfile]string{ocpp.ProfilePlain: s.target()}, Stations: []Identity{{ID: "A", Profile: ocpp.ProfilePlain, Password: "secret"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := f.Open(t.Context(), "A")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.FallSilent(); err != nil {
+		t.Fatal(err)
+	}
+	answers := make(chan ocpp.Frame, 8)
+	var c *serverConn
+	s.look("A", func(st *testStation) { c, st.always = st.c, answers })
+	c.write(opPing, []byte("there?"))
+	c.write(opText, []byte(`[2,"x","ClearCache",{}]`))
+	c.write(opClose, []byte{0x03, 0xe9})
+	<-l.Ended()
+	eventually(t, "the server has read all", func() bool {
+		gone := false
+		s.look("A", func(st *testStation) { gone = st.c == nil })
+		return gone
+	})
+	s.look("A", func(st *testStation) {
+		if st.pongs != 1 {
+			t.Errorf("%d pongs, want the one that nobody asked for", st.pongs)
+		}
+	})
+	if len(answers) != 0 {
+		t.Errorf("%d answers", len(answers))
+	}
+}

@@ -58,7 +58,7 @@ type testStation struct {
 	record       []*RecordedTransaction
 	c            *serverConn // nil while offline
 	connects,
-	pings int
+	pings, pongs int
 	waiting  map[ocpp.MessageID]chan ocpp.Frame
 	offline  int                           // events with offline:true
 	onSign   func(payload json.RawMessage) // may be nil
@@ -158,6 +158,10 @@ func (st *testStation) serve(c *serverConn) {
 			st.pings++
 			st.server.mu.Unlock()
 			c.write(opPong, data)
+		case opPong:
+			st.server.mu.Lock()
+			st.pongs++
+			st.server.mu.Unlock()
 		case opText:
 			if !utf8Frame(st.server.t, data) {
 				return
