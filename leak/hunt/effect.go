@@ -23,6 +23,8 @@ const (
 	// huberTuning is where Huber's loss turns from square to linear, in standard
 	// deviations: 95 % efficient for normal noise.
 	huberTuning = 1.345
+	// exact is the share of the largest growth below which residuals are rounding.
+	exact = 1e-9
 )
 
 // FitEffects regresses growth on numbers of events: row i of events tells how
@@ -58,6 +60,10 @@ func FitEffects(events [][]float64, growth []float64) []Effect {
 			}
 		}
 	}
+	largest := 0.0
+	for _, y := range growth {
+		largest = max(largest, math.Abs(y))
+	}
 	weights := make([]float64, len(x))
 	for i := range weights {
 		weights[i] = 1
@@ -77,7 +83,9 @@ func FitEffects(events [][]float64, growth []float64) []Effect {
 		}
 		beta = next
 		spread := leak.Spread(residuals)
-		if done || spread == 0 {
+		// Most blocks fit exactly, as counts do: the others are no outliers of a
+		// distribution, they are all that is known of their kind.
+		if done || spread <= exact*largest {
 			break
 		}
 		for i, r := range residuals {

@@ -117,3 +117,25 @@ func TestFitEffectsCoverage(t *testing.T) {
 	}
 	t.Logf("interval held in %d of %d, suspected %d of %d innocent", held, runs, suspected, innocents)
 }
+
+// TestFitEffectsExact: counts fit exactly in most blocks. A kind of events whose
+// blocks alone differ keeps its effect, and its interval.
+func TestFitEffectsExact(t *testing.T) {
+	var events [][]float64
+	var growth []float64
+	for i := range 8 {
+		// A storm of ten events of the first kind follows each block.
+		n := 37 + 3.7*float64(i)
+		events = append(events, []float64{10 + n, 0, 0}, []float64{10, n, 0}, []float64{10, 0, n / 7})
+		growth = append(growth, 0, 0, float64(i%3)-1)
+	}
+	effects := FitEffects(events, growth)
+	if e := effects[2]; math.IsInf(e.High, 1) || e.High <= 0 || e.Low >= 0 {
+		t.Errorf("%+v, want an interval around 0", e)
+	}
+	for _, e := range effects[:2] {
+		if math.IsInf(e.High, 1) || e.High > 0.01 {
+			t.Errorf("%+v, want about 0", e)
+		}
+	}
+}
