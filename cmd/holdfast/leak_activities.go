@@ -21,6 +21,7 @@ import (
 type hunter struct {
 	fleet    *fleet.Fleet
 	cohorts  []*cohort
+	revoked  []ocpp.StationID // the server refuses them for their certificates
 	parallel int
 	rate     float64 // events per second of an activity; 0: no limit
 	silent   bool    // the server answers no OCPP
@@ -65,6 +66,7 @@ var huntActivities = []huntActivity{
 	{"failed-handshake", "failed handshake", nil, probing(fleet.FailedHandshake)},
 	{"wrong-password", "wrong password", []ocpp.SecurityProfile{ocpp.ProfilePlain, ocpp.ProfileTLS}, probing(fleet.WrongPassword)},
 	{"no-certificate", "missing certificate", []ocpp.SecurityProfile{ocpp.ProfileMTLS}, probing(fleet.NoCertificate)},
+	{"revoked", "revoked certificate", []ocpp.SecurityProfile{ocpp.ProfileMTLS}, (*hunter).comeRevoked},
 	{"wrong-protocol", "wrong protocol", nil, probing(fleet.WrongSubprotocol)},
 	{"oversized", "oversized message", nil, (*hunter).oversized},
 	{"takeover", "takeover", nil, (*hunter).takeover},
@@ -125,8 +127,11 @@ func idle(ctx context.Context, d time.Duration) (hunt.Done, error) {
 // stations of its own.
 func (h *hunter) run(ctx context.Context, d time.Duration, c *cohort, a huntActivity) (hunt.Done, error) {
 	stations := c.coming()
-	if a.name == "message" {
+	switch a.name {
+	case "message":
 		stations = c.staying()
+	case "revoked":
+		stations = h.revoked
 	}
 	start := time.Now()
 	end := start.Add(d)
@@ -291,17 +296,29 @@ func (h *hunter) takeover(ctx context.Context, _ *cohort, id ocpp.StationID, _ u
 		return err
 	}
 	defer fresh.Close()
-	return h.awaitEnd(ctx, old)
+	select {
+	case <-old.Ended():
+		return nil
+	case <-fresh.Ended():
+		return errors.New("the server closed the newer connection")
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(huntCallTimeout):
+		return fmt.Errorf("not closed by the server within %s", huntCallTimeout)
+	}
 }
 
 // neverPong connects, answers nothing any more, and waits to be closed.
 func (h *hunter) neverPong(ctx context.Context, _ *cohort, id ocpp.StationID, _ uint64) error {
-	ctx, cancel := context.WithTimeout(ctx, huntCallTimeout)
-	defer cancel()
-	if err := h.fleet.Probe(ctx, id, fleet.Silent); ctx.Err() != nil {
-		return fmt.Errorf("not closed by the server within %s: %w", huntCallTimeout, err)
+	l, err := h.fleet.Open(ctx, id)
+	if err != nil {
+		return err
 	}
-	return nil
+	defer l.Cut()
+	if err := l.FallSilent(); err != nil {
+		return err
+	}
+	return h.awaitEnd(ctx, l)
 }
 
 func (h *hunter) awaitEnd(ctx context.Context, l *fleet.Line) error {

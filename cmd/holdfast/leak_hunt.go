@@ -40,6 +40,7 @@ type leakHunt struct {
 	CAKey      string        `name:"ca-key" help:"Its key." type:"existingfile" placeholder:"FILE"`
 	CommonName string        `help:"CN of minted certificates: {id}, {serial} and {n} stand for the station's." default:"{id}"`
 	Identities string        `help:"Directory with ID.crt and ID.key, or ID.password, instead." type:"existingdir" placeholder:"DIR"`
+	Revoked    string        `help:"Directory with ID.crt and ID.key of stations that the server refuses, for the activity revoked. A Holdfast that registers the stations gets and revokes some of its own." type:"existingdir" placeholder:"DIR"`
 	Password   string        `help:"Password of stations without a certificate: {id} and {n} stand for the station's." default:"hunt-{id}-password"`
 	ID         string        `name:"id" help:"Template of identities." default:"HUNT-%05d"`
 	CA         string        `name:"ca" help:"PEM file with what the stations trust. Default: --ca-cert, or ca.crt in the data directory." type:"path" placeholder:"FILE"`
@@ -50,7 +51,7 @@ type leakHunt struct {
 	Stations   int           `help:"Stations of each cohort." default:"48"`
 	Parallel   int           `help:"Events of an activity that run at once. A storm has all stations at once." default:"16"`
 	Rate       float64       `help:"Events of an activity that begin per second; 0: as many as the server takes." default:"0"`
-	Activities []string      `help:"What to try, for each profile that has it: reconnect, message, failed-handshake, wrong-password, no-certificate, wrong-protocol, oversized, takeover, silent, idle." default:"reconnect,message,failed-handshake,idle"`
+	Activities []string      `help:"What to try, for each profile that has it: reconnect, message, failed-handshake, wrong-password, no-certificate, revoked, wrong-protocol, oversized, takeover, silent, idle." default:"reconnect,message,failed-handshake,idle"`
 	For        time.Duration `help:"How long. Without suspects it takes three quarters of it." default:"15m"`
 	Quick      bool          `help:"Five minutes."`
 	Seed       uint64        `help:"Same seed, same order of blocks." default:"1"`
@@ -231,11 +232,18 @@ func (c *leakHunt) open(e *env) (*hunter, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := fleet.New(fleet.Config{Targets: targets, Stations: identities, Roots: roots, CallTimeout: huntCallTimeout, HandshakeTimeout: huntCallTimeout, Seed: c.Seed, Logger: e.log})
+	revoked, err := c.revoked(e, profiles)
+	if err != nil {
+		return nil, err
+	}
+	f, err := fleet.New(fleet.Config{Targets: targets, Stations: slices.Concat(identities, revoked), Roots: roots, CallTimeout: huntCallTimeout, HandshakeTimeout: huntCallTimeout, Seed: c.Seed, Logger: e.log})
 	if err != nil {
 		return nil, err
 	}
 	h := &hunter{fleet: f, parallel: c.Parallel, rate: c.Rate}
+	for _, id := range revoked {
+		h.revoked = append(h.revoked, id.ID)
+	}
 	for _, profile := range profiles {
 		cohort := &cohort{profile: profile, lines: make(map[ocpp.StationID]*fleet.Line)}
 		for _, id := range identities {
@@ -254,7 +262,10 @@ func (c *leakHunt) open(e *env) (*hunter, error) {
 			guessed = append(guessed, ocpp.ProfileTLS, ocpp.ProfileMTLS)
 		}
 	}
-	return h, h.try(e.ctx, guessed)
+	if err := h.try(e.ctx, guessed); err != nil {
+		return nil, err
+	}
+	return h, h.awaitRefusal(e.ctx)
 }
 
 // serves asks a wss:// endpoint whether it wants certificates: without one there
