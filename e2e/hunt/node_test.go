@@ -14,8 +14,8 @@ import (
 	"holdfast/leak/hunt"
 )
 
-// telling is a bound, in bytes per reconnect, that excludes the gateway's leak.
-const telling = 2000
+// nodeBound, in bytes per reconnect, excludes the gateway's leak.
+const nodeBound = 2000
 
 // TestNodeGateway is the story of an operator whose Node.js gateway grew: RSS
 // rises, heap and external memory stay flat, three heap snapshots show nothing,
@@ -56,7 +56,7 @@ func TestNodeGateway(t *testing.T) {
 				r, status := once(times * lasts)
 				// A busy machine leaves few events, and bounds that say nothing: "less than
 				// 10 KB" is no verdict about 4 KB. Then it takes longer.
-				if r == nil || r.Verdict == hunt.VerdictLeak || times == 4 || r.activity(t, "mutual-TLS reconnect").Effects[hunt.Kept].High < telling {
+				if r == nil || r.Verdict == hunt.VerdictLeak || times == 4 || r.activity(t, "mutual-TLS reconnect").Effects[hunt.Kept].High < nodeBound {
 					return r, status
 				}
 			}
