@@ -37,12 +37,13 @@ const (
 // attribute explains the growth of processes by their new connections: amount =
 // a*MTLS + b*TLS by least squares. With two processes the errors are theirs, with
 // three and four also the scatter around the fit, if that is larger, and with
-// more the scatter alone.
+// more the scatter alone. One process cannot be compared: its cohort is unknown.
 func attribute(list []growth) Attribution {
-	at := Attribution{Cohort: CohortUndetermined, MTLS: Ratio{0, math.Inf(1)}, TLS: Ratio{0, math.Inf(1)}}
+	at := Attribution{MTLS: Ratio{0, math.Inf(1)}, TLS: Ratio{0, math.Inf(1)}}
 	if len(list) < 2 {
 		return at
 	}
+	at.Cohort = CohortUndetermined
 	shares := make([]float64, 0, len(list))
 	var mm, mt, tt, my, ty float64
 	for _, g := range list {

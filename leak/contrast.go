@@ -22,7 +22,8 @@ const (
 	maxStanding = 1000
 	// keptHours is the longest window of the comparison.
 	keptHours = 72
-	// memberGone is after how many hours of silence a process is forgotten.
+	// memberGone is after how many hours of silence a process is forgotten, and its
+	// verdicts end.
 	memberGone = 6
 	// attributeHours is the least time of growth from which a cohort is named.
 	attributeHours = 12
@@ -44,7 +45,7 @@ type Contrast struct {
 	mu       sync.Mutex
 	members  map[string]*member
 	checked  int64 // hour that was looked at last
-	standing map[string]Verdict
+	standing map[string]standing
 	classes  [numClasses]fleetWatch
 	dropped  int64 // reports of processes beyond maxMembers
 }
@@ -73,9 +74,29 @@ type fleetWatch struct {
 	cohort      Cohort
 }
 
-// NewContrast starts nothing; feed it with Add and Hear.
-func NewContrast() *Contrast {
-	return &Contrast{members: make(map[string]*member), standing: make(map[string]Verdict)}
+// standing is a verdict of a process that has not ended.
+type standing struct {
+	Verdict
+	heard int64 // hour of the first check after it was told; 0 before
+}
+
+// NewContrast starts nothing; feed it with Add and Hear. open are verdicts that
+// stood when a comparison ran last, of processes and of the fleet: they go on.
+func NewContrast(open []Verdict) *Contrast {
+	c := &Contrast{members: make(map[string]*member), standing: make(map[string]standing)}
+	for _, v := range open {
+		i := v.Class.Index()
+		switch {
+		case v.Process != Fleet:
+			c.hear(v)
+		case i >= 0: // it can only be judged again when the shortest window is full
+			c.classes[i].active, c.classes[i].verdict, c.classes[i].calm = true, v, -fleetWindows[0].hours
+		}
+		if i >= 0 && clear(v.Cohort) {
+			c.classes[i].cohort = v.Cohort
+		}
+	}
+	return c
 }
 
 // Hear takes a verdict of a process and returns it with the cohort that the
@@ -83,16 +104,35 @@ func NewContrast() *Contrast {
 func (c *Contrast) Hear(v Verdict) Verdict {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.hear(v)
+}
+
+func (c *Contrast) hear(v Verdict) Verdict {
+	before, known := c.standing[v.ID]
 	if i := v.Class.Index(); i >= 0 && v.Cohort == CohortUnknown {
-		v.Cohort = cmp.Or(c.standing[v.ID].Cohort, c.classes[i].cohort)
+		v.Cohort = cmp.Or(before.Cohort, c.classes[i].cohort)
 	}
-	switch _, known := c.standing[v.ID]; {
+	switch {
 	case !v.State.Leak():
 		delete(c.standing, v.ID)
 	case known || len(c.standing) < maxStanding:
-		c.standing[v.ID] = v
+		c.standing[v.ID] = standing{v, before.heard}
 	}
 	return v
+}
+
+// over ends the verdicts of processes that are no more.
+func (c *Contrast) over(now time.Time, gone func(standing) bool) []Verdict {
+	var out []Verdict
+	for _, id := range slices.Sorted(maps.Keys(c.standing)) {
+		if s := c.standing[id]; gone(s) {
+			v := s.Verdict
+			v.State, v.Gone, v.Changed, v.Ended = OK, true, now, now
+			delete(c.standing, id)
+			out = append(out, v)
+		}
+	}
+	return out
 }
 
 // Add takes a block of a process. Ten minutes into every hour it compares all
@@ -102,7 +142,8 @@ func (c *Contrast) Add(r Report) []Verdict {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	m := c.members[r.Process]
-	if m == nil || !m.started.Equal(r.Started) {
+	other := m != nil && !m.started.Equal(r.Started)
+	if m == nil || other {
 		if m == nil && len(c.members) >= maxMembers {
 			c.dropped++
 			return nil
@@ -110,13 +151,15 @@ func (c *Contrast) Add(r Report) []Verdict {
 		m = &member{started: r.Started, hour: r.Number / int64(perHour)}
 		c.members[r.Process] = m
 	}
+	// Another process of that name has taken the place of the one that leaked.
+	out := c.over(r.Time().UTC(), func(s standing) bool { return s.Process == r.Process && (other || s.Time.Before(r.Started)) })
 	m.add(r)
 	hour := r.Number / int64(perHour)
 	if c.checked == 0 {
 		c.checked = hour
 	}
 	if r.Number%int64(perHour) == 0 || hour <= c.checked { // others may still be telling the last block
-		return nil
+		return out
 	}
 	c.checked = hour
 	for name, m := range c.members {
@@ -124,7 +167,15 @@ func (c *Contrast) Add(r Report) []Verdict {
 			delete(c.members, name)
 		}
 	}
-	return c.check(hour-1, time.Unix(0, hour*int64(time.Hour)).UTC())
+	for id, s := range c.standing {
+		if c.members[s.Process] != nil || s.heard == 0 {
+			s.heard = hour
+			c.standing[id] = s
+		}
+	}
+	now := time.Unix(0, hour*int64(time.Hour)).UTC()
+	out = append(out, c.over(now, func(s standing) bool { return hour-s.heard > memberGone })...)
+	return append(out, c.check(hour-1, now)...)
 }
 
 // add gathers a block; the first of a new hour completes the one before.
@@ -401,7 +452,7 @@ func (c *Contrast) decide(class int, name Class, now time.Time, found bool, t tr
 		onset = c.standing[own[0]].Onset
 	}
 	at := c.attributeSince(class, names, int(math.Round(now.Sub(onset).Hours())))
-	if !clear(at.Cohort) && clear(w.cohort) && (w.active || len(own) > 0) {
+	if clear(w.cohort) && !clear(at.Cohort) || at.Cohort == CohortUnknown {
 		at.Cohort = w.cohort // what was clear once stays while the leak does
 	}
 	changed := at.Cohort != w.cohort
@@ -418,10 +469,10 @@ func (c *Contrast) decide(class int, name Class, now time.Time, found bool, t tr
 	}
 	if changed {
 		for _, id := range own {
-			v := c.standing[id]
-			v.Cohort, v.Changed = at.Cohort, now
-			c.standing[id] = v
-			out = append(out, v)
+			s := c.standing[id]
+			s.Cohort, s.Changed = at.Cohort, now
+			c.standing[id] = s
+			out = append(out, s.Verdict)
 		}
 	}
 	return out
@@ -442,7 +493,7 @@ func (c *Contrast) attributeSince(class int, names []string, hours int) Attribut
 		hours -= hours % 24 // day and night cancel out
 	}
 	if hours < attributeHours {
-		return Attribution{Cohort: CohortUndetermined}
+		return Attribution{}
 	}
 	var list []growth
 	for _, name := range names {

@@ -62,7 +62,7 @@ func TestAttribute(t *testing.T) {
 		{"alike", []growth{g(1e6, 50e3, 500, 500), g(1.1e6, 50e3, 500, 500), g(1e6, 50e3, 500, 500)}, CohortUndetermined, 0},
 		{"nearly alike", []growth{g(1e6, 50e3, 480, 520), g(1.1e6, 50e3, 510, 490), g(1e6, 50e3, 500, 500)}, CohortUndetermined, math.NaN()},
 		{"noise", []growth{g(1e6, 2e6, 1000, 0), g(2e6, 2e6, 0, 1000)}, CohortUndetermined, math.NaN()},
-		{"one", []growth{g(1e6, 1, 0, 1000)}, CohortUndetermined, 0},
+		{"one", []growth{g(1e6, 1, 0, 1000)}, CohortUnknown, 0},
 		{"skewed", []growth{g(0.34e6, 50e3, 900, 100), g(1.7e6, 50e3, 500, 500), g(3.06e6, 50e3, 100, 900)}, CohortMTLS, 3400},
 	} {
 		at := attribute(tt.list)
@@ -77,7 +77,7 @@ func TestAttribute(t *testing.T) {
 
 // Gaps, restarts and too many processes are borne.
 func TestContrastHostile(t *testing.T) {
-	c := NewContrast()
+	c := NewContrast(nil)
 	for i := range maxMembers + 50 {
 		c.Add(Report{Process: fmt.Sprint(i), Started: epoch, Block: Block{Number: 100}})
 	}
@@ -100,5 +100,57 @@ func TestContrastHostile(t *testing.T) {
 	}
 	if v := c.Hear(Verdict{ID: "x", Class: "nonsense", State: Leaking}); v.Cohort != CohortUnknown {
 		t.Errorf("%+v", v)
+	}
+}
+
+// A verdict does not outlive its process: it ends when another one of that name
+// reports, or when there was none for six hours. A comparison that starts anew
+// goes on with the verdicts that stand.
+func TestVerdictsOfEndedProcesses(t *testing.T) {
+	at := epoch.Add(40 * time.Hour)
+	verdict := func(process string) Verdict {
+		return Verdict{ID: "of " + process, Process: process, Class: OffHeap, Cohort: CohortMTLS, State: Leaking, Time: at, Changed: at, Kept: 5 << 20}
+	}
+	block := at.UnixNano() / int64(blockTime)
+	whole := verdict(Fleet)
+	for name, open := range map[string][]Verdict{"heard": nil, "from the record": {verdict("gateway/a"), verdict("gateway/b"), verdict("gateway/c"), whole}} {
+		t.Run(name, func(t *testing.T) {
+			c := NewContrast(open)
+			if open == nil {
+				for _, p := range []string{"gateway/a", "gateway/b", "gateway/c"} {
+					c.Hear(verdict(p))
+				}
+			} else if got := c.Standing(); len(got) != 1 || got[0] != whole {
+				t.Fatalf("verdicts over the fleet %+v", got)
+			}
+			var told []Verdict
+			report := func(p string, started time.Time, from, to int64) {
+				for n := from; n < to; n++ {
+					told = append(told, c.Add(Report{Process: p, Started: started, Block: Block{Number: block + n}})...)
+				}
+			}
+			report("gateway/a", epoch, 0, 3)
+			if len(told) > 0 {
+				t.Fatalf("the process that leaks still runs: %+v", told)
+			}
+			report("gateway/b", at.Add(10*time.Minute), 3, 4)
+			if len(told) != 1 || told[0].ID != "of gateway/b" || told[0].State != OK || !told[0].Gone || told[0].Ended.Before(at) {
+				t.Fatalf("another process: %+v", told)
+			}
+			if s := told[0].String(); s != "gateway/b: off_heap leaked 5 MB until the process ended" {
+				t.Error(s)
+			}
+			report("gateway/a", epoch, 4, 7*6)
+			if len(told) != 1 {
+				t.Fatalf("six hours of silence are not over: %+v", told)
+			}
+			report("gateway/a", epoch, 7*6, 9*6)
+			if len(told) != 2 || told[1].ID != "of gateway/c" || !told[1].Gone {
+				t.Fatalf("a process that is silent: %+v", told)
+			}
+			if len(c.standing) != 1 {
+				t.Errorf("%d verdicts stand", len(c.standing))
+			}
+		})
 	}
 }

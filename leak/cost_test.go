@@ -50,7 +50,7 @@ func TestSizes(t *testing.T) {
 
 // grownContrast has compared so many gateways for as long as it remembers.
 func grownContrast(gateways int) *Contrast {
-	c := NewContrast()
+	c := NewContrast(nil)
 	for block := range (keptHours + 1) * perHour {
 		for i := range gateways {
 			r := Report{Process: fmt.Sprint("gateway/", i), Started: epoch, Known: make(map[Class]float64), Beta: make(map[Class]float64)}

@@ -72,6 +72,8 @@ const (
 	skipBlocks = 3
 	// confirmations is in how many hourly checks in a row a leak must show.
 	confirmations = 2
+	// youngConfirmations is the same before grownAge.
+	youngConfirmations = 4
 	// endChecks is after how many hourly checks without growth a leak is over.
 	endChecks = 24
 	// urgentTime before the memory limit a leak is urgent.
@@ -242,6 +244,7 @@ func (d *Detector) judge(c Class, now time.Time, y, r, load []float64, se, rss f
 			continue
 		}
 		speaks := OK
+		t.young = !c.Count() && isYoung(age, t, rss)
 		switch {
 		case !t.grows(floor):
 			raw, ok := testTrend(y, load, w.hours, perHour, 0, quantile)
@@ -252,7 +255,7 @@ func (d *Detector) judge(c Class, now time.Time, y, r, load []float64, se, rss f
 			speaks = Stepped
 		case t.shape == returning:
 			speaks = OK
-		case t.shape == saturating || !c.Count() && tooYoung(age, t, rss):
+		case t.shape == saturating || t.young && (age < youngAge || t.fading):
 			speaks = Warming
 		default:
 			speaks = Leaking
@@ -267,10 +270,11 @@ func (d *Detector) judge(c Class, now time.Time, y, r, load []float64, se, rss f
 	return state, best
 }
 
-// tooYoung is the age policy.
-func tooYoung(age time.Duration, t trend, rss float64) bool {
+// isYoung reports whether the process is so young that such growth may be its
+// warm-up. Fast growth need not wait.
+func isYoung(age time.Duration, t trend, rss float64) bool {
 	perHour := t.growth / float64(t.hours)
-	return age < youngAge && perHour < rss/24 || age < grownAge && perHour < rss/72
+	return age < youngAge && perHour < rss/24 || age >= youngAge && age < grownAge && perHour < rss/72
 }
 
 // decide moves a class on and reports whether there is a verdict to tell.
@@ -281,8 +285,12 @@ func (d *Detector) decide(w *watch, c Class, now time.Time, state State, found t
 	} else {
 		w.fired = 0
 	}
+	needed := confirmations
+	if found.young {
+		needed = youngConfirmations
+	}
 	if !w.active {
-		if w.fired < confirmations {
+		if w.fired < needed {
 			if state != Leaking {
 				w.state = state
 			}

@@ -65,6 +65,22 @@ func TestStates(t *testing.T) {
 		{"saturation", HeapLive, 40, func(h float64, s *Sample) { s.Values[0] += 20e6 * (1 - math.Exp(-h/12)) }, Warming},
 		{"a cache that is emptied every 16 hours", HeapLive, 70, func(h float64, s *Sample) { s.Values[0] += 1e6 * math.Mod(h, 16) }, OK},
 		{"a leak beside such a cache", HeapLive, 70, func(h float64, s *Sample) { s.Values[0] += 1e6*math.Mod(h, 16) + 400e3*h }, Leaking},
+		{"young, and it leaks from hour 8 on", HeapLive, 33, func(h float64, s *Sample) { s.Values[0] += 500e3 * max(0, h-8) }, Leaking},
+		{"young, and a cache fills from hour 8 on", HeapLive, 37, func(h float64, s *Sample) { s.Values[0] += 12e6 * (1 - math.Exp(-max(0, h-8)/8)) }, Warming},
+		{"young, and such a cache takes a step", HeapLive, 33, func(h float64, s *Sample) {
+			s.Values[0] += 9e6 * (1 - math.Exp(-max(0, h-12)/9))
+			if h > 22 {
+				s.Values[0] += 2e6
+			}
+		}, Warming},
+		{"a map that is emptied every 5 hours, then fills for a day", HeapLive, 58, func(h float64, s *Sample) {
+			if h < 30 {
+				h = math.Mod(h, 5)
+			} else {
+				h -= 30
+			}
+			s.Values[0] += 1e6 * h
+		}, OK},
 		{"unknown class", OffHeap, 60, func(h float64, s *Sample) { s.Values[3] = math.NaN() }, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -276,3 +276,66 @@ func TestQuantiles(t *testing.T) {
 		t.Errorf("blocks %v", got)
 	}
 }
+
+func TestFades(t *testing.T) {
+	series := func(f func(h float64) float64) []float64 {
+		ys := make([]float64, bendBlocks)
+		for h := range ys {
+			ys[h] = f(float64(h)) + 0.05*math.Sin(3*float64(h))
+		}
+		return ys
+	}
+	for _, tt := range []struct {
+		name string
+		f    func(h float64) float64
+		want bool
+	}{
+		{"a leak from the start", func(h float64) float64 { return h }, false},
+		{"a leak from hour 10", func(h float64) float64 { return max(0, h-10) }, false},
+		{"a cache from the start", func(h float64) float64 { return 20 * (1 - math.Exp(-h/10)) }, true},
+		{"a cache from hour 8", func(h float64) float64 { return 20 * (1 - math.Exp(-max(0, h-8)/8)) }, true},
+		{"such a cache, and a step", func(h float64) float64 {
+			if h > 16 {
+				h += 2
+			}
+			return 12 * (1 - math.Exp(-max(0, h-8)/6))
+		}, true},
+		{"unknown for the most part", func(h float64) float64 { return math.NaN() }, true},
+	} {
+		if got := fades(series(tt.f)); got != tt.want {
+			t.Errorf("%s: %t", tt.name, got)
+		}
+	}
+}
+
+func TestIsEmptied(t *testing.T) {
+	series := func(f func(h float64) float64) []float64 {
+		ys := make([]float64, 120)
+		for k := range ys {
+			ys[k] = f(float64(k)/2) + 0.05*math.Sin(3*float64(k))
+		}
+		return ys
+	}
+	for _, tt := range []struct {
+		name   string
+		f      func(h float64) float64
+		growth float64
+		want   bool
+	}{
+		{"a leak", func(h float64) float64 { return h }, 24, false},
+		{"emptied, then it fills", func(h float64) float64 { return math.Mod(min(h, 20), 5) + max(0, h-20) }, 20, true},
+		{"emptied once", func(h float64) float64 {
+			if h > 8 {
+				h -= 8
+			}
+			return h
+		}, 30, true},
+		{"what was emptied is small beside the growth", func(h float64) float64 { return math.Mod(min(h, 20), 3) + max(0, h-20) }, 40, false},
+		{"a leak beside a map that is emptied", func(h float64) float64 { return math.Mod(h, 8) + h }, 40, false},
+		{"noise", func(h float64) float64 { return 2*math.Sin(7*h) + h/4 }, 6, false},
+	} {
+		if got := isEmptied(series(tt.f), tt.growth); got != tt.want {
+			t.Errorf("%s: %t", tt.name, got)
+		}
+	}
+}

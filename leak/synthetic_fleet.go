@@ -53,7 +53,7 @@ func (f SyntheticFleet) Run() FleetOutcome {
 		next    func() (Sample, bool)
 		monitor *Monitor
 	}
-	contrast := NewContrast()
+	contrast := NewContrast(nil)
 	out := FleetOutcome{Single: math.NaN(), Fleet: math.NaN(), Cohorts: make(map[Cohort]bool)}
 	flagged := make(map[string]bool)
 	hear := func(v Verdict) {

@@ -64,6 +64,8 @@ type trend struct {
 	growth float64 // over the window, in the unit of the series
 	noise  float64 // standard deviation of the medians around the line
 	shape  shape
+	fading bool // it slows down, if only a little
+	young  bool // the process is: look twice
 }
 
 // grows reports whether there is growth beyond chance, noise and floor, be it a
@@ -81,7 +83,7 @@ func testTrend(r, slack []float64, hours, rate int, extra, quantile float64) (t 
 	if len(r) < n || n < testBlocks {
 		return t, false
 	}
-	earlier := r[:len(r)-n]
+	all, earlier := r, r[:len(r)-n]
 	r = r[len(r)-n:]
 	missing := 0
 	for _, v := range r {
@@ -118,9 +120,13 @@ func testTrend(r, slack []float64, hours, rate int, extra, quantile float64) (t 
 		rest[i] = y[i] - slope*x[i]
 	}
 	t.noise = Spread(rest)
-	t.shape = shapeOf(x, y, line)
-	if t.shape == steady && wasThere(earlier, y[testBlocks-1], t.growth, n, quantile) {
-		t.shape = returning
+	t.shape, t.fading = shapeOf(x, y, line)
+	t.fading = t.fading || fades(BlockQuantiles(r, bendBlocks, quantile))
+	if t.shape == steady {
+		before := medians(earlier, n/testBlocks, quantile)
+		if wasThere(before, y[testBlocks-1], t.growth) || isEmptied(medians(all, max(1, rate/2), quantile), t.growth) {
+			t.shape = returning
+		}
 	}
 	return t, true
 }
@@ -131,49 +137,128 @@ const (
 	usualHigh    = 0.9  // quantile of what there was
 )
 
+// medians condenses a series from its end to blocks of so many values, and leaves
+// out what is unknown.
+func medians(xs []float64, size int, quantile float64) []float64 {
+	blocks := len(xs) / size
+	return known(BlockQuantiles(xs[len(xs)-blocks*size:], blocks, quantile))
+}
+
 // wasThere reports whether a series has only come back to where it was before
-// the window of n values: what a cache does that is emptied now and then. A leak
-// goes where the process has never been.
-func wasThere(earlier []float64, last, growth float64, n int, quantile float64) bool {
-	size := n / testBlocks // values in a median
-	blocks := len(earlier) / size
-	if float64(blocks) < earlierShare*testBlocks {
-		return false
-	}
-	before := known(BlockQuantiles(earlier[len(earlier)-blocks*size:], blocks, quantile))
+// the window: what a cache does that is emptied now and then. A leak goes where
+// the process has never been.
+func wasThere(before []float64, last, growth float64) bool {
 	if float64(len(before)) < earlierShare*testBlocks {
 		return false
 	}
 	return last < Quantile(before, usualHigh)+newLevel*growth
 }
 
+const (
+	// fallShare is the part of the growth that must have been given back at once
+	// for what grows to be something that is emptied now and then.
+	fallShare = 0.125
+	// fallTimes is how many times the scatter that must be, taken from
+	// how each change differs from the one before.
+	fallTimes = 2
+	// backShare of the fall may be left of what had grown before it: it fills again
+	// at once, and maps keep their buckets.
+	backShare = 0.75
+)
+
+// isEmptied reports whether a series of half hours has fallen, from one to the
+// next or the one after it, by a part of the growth, and at last to where it had
+// been before: then it is a map that fills, however long it takes this time. A
+// leak beside such a map raises what is left after it was emptied.
+func isEmptied(ys []float64, growth float64) bool {
+	if len(ys) < 3 {
+		return false
+	}
+	fall := func(i int) (size, bottom float64) {
+		bottom = ys[i+1]
+		if i+2 < len(ys) {
+			bottom = min(bottom, ys[i+2])
+		}
+		return ys[i] - bottom, bottom
+	}
+	largest, bends := 0.0, make([]float64, 0, len(ys))
+	for i := range len(ys) - 1 {
+		size, _ := fall(i)
+		largest = max(largest, size)
+		if i > 0 {
+			bends = append(bends, ys[i+1]-2*ys[i]+ys[i-1])
+		}
+	}
+	if largest < max(fallShare*growth, fallTimes*Spread(bends)) {
+		return false
+	}
+	lowest := math.Inf(1) // before the first fall of the kind
+	fell, rest := false, 0.0
+	for i := range len(ys) - 1 {
+		if !fell {
+			lowest = min(lowest, ys[i])
+		}
+		if size, bottom := fall(i); size >= largest/2 {
+			fell, rest = true, bottom
+		}
+	}
+	return rest-lowest < backShare*largest
+}
+
 // shapeOf tells a leak's growth from growth that ends.
-func shapeOf(x, y []float64, line Line) shape {
+func shapeOf(x, y []float64, line Line) (s shape, fading bool) {
 	const (
 		lateShare  = 0.6 // slope of the later half, of that of the earlier one
 		lastShare  = 0.5 // slope of the last third, of that of the whole
 		curveShare = 0.5 // squared error of the saturation curve
 		stepShare  = 0.6 // squared error of two levels
 		jumpShare  = 0.5 // of the rise in one jump between neighbours
+
+		// Of a young process.
+		lateStrict, lastStrict, curveStrict = 0.9, 0.85, 0.9
 	)
 	jump := 0.0
 	for i := range len(y) - 1 {
 		jump = max(jump, y[i+1]-y[i])
 	}
 	if FitStep(y).Share < stepShare || jump > jumpShare*line.Slope*float64(len(y)-1) {
-		return stepped
+		return stepped, false
 	}
 	half, third := len(y)/2, len(y)/3
 	early, late := FitLine(x[:half], y[:half]).Slope, FitLine(x[half:], y[half:]).Slope
 	last := FitLine(x[len(x)-third:], y[len(y)-third:]).Slope
 	if late < lateShare*early || last < lastShare*line.Slope {
-		return saturating
+		return saturating, true
 	}
-	if s := FitSaturation(x, y); s.Share < curveShare && s.Rise > 0 {
-		return saturating
+	curve := FitSaturation(x, y)
+	if curve.Share < curveShare && curve.Rise > 0 {
+		return saturating, true
 	}
-	return steady
+	return steady, late < lateStrict*early || last < lastStrict*line.Slope || curve.Share < curveStrict && curve.Rise > 0
 }
+
+// bendBlocks is how many medians of a window are looked at for the bend where the
+// growth begins.
+const bendBlocks = 24
+
+// fades reports whether growth slows down from where it begins, as that of a
+// cache does which began to fill within the window.
+func fades(ys []float64) bool {
+	ys = known(ys)
+	x := indices(len(ys))
+	h := FitHinge(x, ys)
+	if h.N < hingeAfter {
+		return true
+	}
+	x, ys = x[len(x)-h.N:], ys[len(ys)-h.N:]
+	half, third := h.N/2, h.N/3
+	slope := func(from, to int) float64 { return FitLine(x[from:to], ys[from:to]).Slope }
+	return slope(half, h.N) < bendShare*slope(0, half) || slope(h.N-third, h.N) < bendShare*slope(0, h.N)
+}
+
+// bendShare is the least slope of the later half of the climb, as a part of that
+// of the earlier one, and of its last third, as a part of that of the whole.
+const bendShare = 0.8
 
 func anyNaN(xs []float64) bool {
 	for _, x := range xs {

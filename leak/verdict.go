@@ -18,6 +18,8 @@ type Verdict struct {
 	Time    time.Time `json:"time"`  // of the verdict
 	Changed time.Time `json:"changed"`
 	Ended   time.Time `json:"ended,omitzero"`
+	// Gone: the process has ended, and what it kept with it.
+	Gone bool `json:"gone,omitempty"`
 
 	// Onset is when the growth began, as fitted; zero if unknown.
 	Onset time.Time `json:"onset,omitzero"`
@@ -155,6 +157,10 @@ func condense(r []float64, blocks int) (x, y []float64) {
 // String is one line for people: what, where, how fast, when it hurts.
 func (v Verdict) String() string {
 	var b strings.Builder
+	if v.Gone {
+		fmt.Fprintf(&b, "%s: %s leaked %s until the process ended", v.Process, v.Class, v.Class.Amount(v.Kept))
+		return b.String()
+	}
 	if v.State == OK {
 		fmt.Fprintf(&b, "%s: %s no longer grows, %s kept", v.Process, v.Class, v.Class.Amount(v.Kept))
 		return b.String()
@@ -163,7 +169,7 @@ func (v Verdict) String() string {
 	switch v.Cohort {
 	case CohortUnknown:
 	case CohortUndetermined:
-		b.WriteString(" (cohort undetermined: skew the placement)")
+		b.WriteString(" (cohort undetermined)")
 	default:
 		fmt.Fprintf(&b, " (%s connections)", v.Cohort)
 	}

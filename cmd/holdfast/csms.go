@@ -171,7 +171,9 @@ func (p *process) startCSMS(db *databaseFlags, f *csmsFlags) error {
 		})
 	}, nil)
 	p.services.start("gateways", r.run, nil)
-	p.startVerdicts(st)
+	if err := p.startVerdicts(p.ctx, st); err != nil {
+		return err
+	}
 	p.admin.register(core.Collectors())
 	p.admin.askReady(func(ctx context.Context) []string {
 		if err := core.Ready(ctx); err != nil {

@@ -29,7 +29,8 @@ type leakBench struct {
 	Churn      float64       `help:"Percent of the stations that reconnect in an hour." default:"15"`
 	Parallel   int           `help:"Runs at a time. Default: one per processor."`
 	For        time.Duration `help:"Begin no more runs after this time, and report those that ended; 0: all."`
-	Keep       string        `help:"Directory that keeps the processes' data and logs, and each run's outcome." type:"path" placeholder:"DIR"`
+	Keep       string        `help:"Directory that keeps the processes' data and logs, and each run's outcome and series." type:"path" placeholder:"DIR"`
+	Replay     string        `help:"Judge the series of runs that were kept in this directory, instead of running gateways." type:"path" placeholder:"DIR"`
 
 	Synthetic bool    `help:"Simulated series of gateways of some 10,000 stations instead of processes: more cases in less time."`
 	Noise     float64 `help:"With --synthetic: times the usual noise." default:"1"`
@@ -48,6 +49,9 @@ func (c *leakBench) Run(e *env) error {
 	}
 	if slices.ContainsFunc(c.Rates, func(r float64) bool { return !(r > 0 && r <= 100) }) {
 		return &usageError{"holdfast leak bench: --rates are percent of the resident set an hour, more than 0 and at most 100"}
+	}
+	if c.Replay != "" {
+		return c.replay(e)
 	}
 	if !c.Synthetic {
 		return c.processes(e)
@@ -96,11 +100,12 @@ func (c *leakBench) processes(e *env) error {
 	if c.List {
 		return e.print(map[string]any{"faults": site.faults, "cases": cases}, func(w io.Writer) { printPlan(w, site.faults, cases) })
 	}
-	runs, err := c.runAll(e, site, cases)
+	runs, broken, err := c.runAll(e, site, cases)
 	if err != nil {
 		return err
 	}
 	rep := scoreBench(c, len(cases), runs)
+	rep.Broken = broken
 	return e.print(rep, rep.print)
 }
 

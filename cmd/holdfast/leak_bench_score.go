@@ -18,6 +18,7 @@ type benchReport struct {
 	Seeds   int    `json:"seeds"`
 	Hours   int    `json:"hours"`
 	Planned int    `json:"runs_planned"` // all, or more than there was time for
+	Broken  int    `json:"runs_failed"`  // which do not count
 
 	Detector benchScore `json:"detector"`
 	RawMK    benchScore `json:"raw_mann_kendall"`
@@ -288,6 +289,9 @@ func (rep *benchReport) print(w io.Writer) {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	table := func(head string) { fmt.Fprintf(tw, "\n%s\n", head) }
 	fmt.Fprintf(w, "%d of %d runs of %d hours, seeds %d to %d\n", len(rep.Runs), rep.Planned, rep.Hours, rep.First, rep.First+uint64(rep.Seeds)-1)
+	if rep.Broken > 0 {
+		fmt.Fprintf(w, "%d runs failed and do not count\n", rep.Broken)
+	}
 	table("WITHOUT A LEAK\tGATEWAYS\tALARMS\tRAW MANN-KENDALL\tOLS ON RSS\tBLOCK MANN-KENDALL")
 	for _, h := range rep.Healthy {
 		fmt.Fprintf(tw, "%s\t%d\t%d\t%d\t%d\t%d\n", h.Name, h.Gateways, h.Alarms, h.RawMK, h.OLS, h.BlockMK)

@@ -105,9 +105,13 @@ func retained(s *leak.Sample, census []gateway.Retired) {
 // startVerdicts records what the leak detectors of all processes find, and
 // compares the gateways. Every csms does: they come to the same result, and a
 // verdict is recorded once.
-func (p *process) startVerdicts(record *store.CSMS) {
+func (p *process) startVerdicts(ctx context.Context, record *store.CSMS) error {
 	b, log := p.bus, p.log
-	contrast := leak.NewContrast()
+	open, err := openVerdicts(ctx, record)
+	if err != nil {
+		return err
+	}
+	contrast := leak.NewContrast(open)
 	p.admin.register(contrast.Collectors())
 	save := func(ctx context.Context, v leak.Verdict) {
 		if err := record.SaveLeakVerdict(ctx, recorded(v)); err != nil && ctx.Err() == nil {
@@ -140,6 +144,34 @@ func (p *process) startVerdicts(record *store.CSMS) {
 			}
 		})
 	}, nil)
+	return nil
+}
+
+// openVerdicts are those that stand in the record, the newest 1,000: this csms
+// goes on where the one before it stopped.
+func openVerdicts(ctx context.Context, record *store.CSMS) ([]leak.Verdict, error) {
+	page, err := record.LeakVerdicts(ctx, store.LeakVerdictFilter{Open: true}, store.Page{Limit: 1000})
+	if err != nil {
+		return nil, fmt.Errorf("verdicts that stand: %w", err)
+	}
+	list := make([]leak.Verdict, len(page.Items))
+	for i, v := range page.Items {
+		list[i] = remembered(v)
+	}
+	return list, nil
+}
+
+// remembered is the opposite of recorded.
+func remembered(v store.LeakVerdict) leak.Verdict {
+	return leak.Verdict{
+		ID: v.ID, Process: v.Process, Class: leak.Class(v.Class), Cohort: leak.Cohort(v.Cohort), State: leak.State(v.State),
+		Time: v.Time, Changed: v.Changed, Ended: v.Ended, Onset: v.Onset, Kept: v.Kept,
+		WindowHours: v.WindowHours, Growth: v.Growth, P: v.P,
+		Forecast: leak.Forecast{
+			PerDay: leak.Estimate(v.Forecast.PerDay), PerReconnect: leak.Estimate(v.Forecast.PerReconnect), RSSPerDay: leak.Estimate(v.Forecast.RSSPerDay),
+			HoursToLimit: leak.Estimate(v.Forecast.HoursToLimit), PodsPerWeek: leak.Estimate(v.Forecast.PodsPerWeek),
+		},
+	}
 }
 
 // recorded is a verdict as the record keeps it.

@@ -214,6 +214,33 @@ func TestVerdict(t *testing.T) {
 	if !strings.Contains(p.Tail(4<<20), `msg="memory leak: what grew twice"`) {
 		t.Error("the log does not say what grew twice")
 	}
+
+	// A restart is what an operator does first. The verdict ends with the process,
+	// and the record says so.
+	t.Setenv("HOLDFAST_LEAKFAULTS_START", p.now.Add(time.Minute).Format(time.RFC3339))
+	p.Terminate()
+	if code := p.Wait(30 * time.Second); code != 0 {
+		t.Fatalf("exit status %d", code)
+	}
+	p.Restart()
+	p.AwaitReady()
+	p.hours(1, func() bool { return false })
+	p.Await("the end of the verdict", 20*time.Second, func() bool {
+		var page struct{ Items []store.LeakVerdict }
+		p.Do("GET", "/api/v1/verdicts", nil, &page)
+		for _, v := range page.Items {
+			if v.ID == event.ID {
+				row = v
+			}
+		}
+		return !row.Ended.IsZero()
+	})
+	if row.State != "ok" || !strings.Contains(row.Summary, "heap_live leaked") || !strings.Contains(row.Summary, "until the process ended") {
+		t.Errorf("after a restart: %+v", row)
+	}
+	if out, err := exec.Command(e2e.Build(t, "holdfast/cmd/holdfast"), "leak", "status", "--url", p.API, "--data", p.Data).CombinedOutput(); err != nil || !strings.Contains(string(out), "nothing leaks") {
+		t.Errorf("after a restart: %v: %s", err, out)
+	}
 }
 
 // TestHealthyProcess steps through two days without a fault.
