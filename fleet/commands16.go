@@ -1,10 +1,6 @@
 package fleet
 
-import (
-	"strconv"
-
-	"holdfast/ocpp"
-)
+import "strconv"
 
 // commands16 is what the server may call in OCPP 1.6, the security extension
 // included.
@@ -40,10 +36,22 @@ var commands16 = map[string]command{
 type nothing struct{}
 
 func (s *station) remoteStart16(r struct {
-	Connector int    `json:"connectorId"`
-	IDTag     string `json:"idTag"`
+	Connector int        `json:"connectorId"`
+	IDTag     string     `json:"idTag"`
+	Profile   *profile16 `json:"chargingProfile"`
 }) any {
-	if r.IDTag == "" || !s.startRemotely(r.Connector, r.IDTag, nil) {
+	how := start{tag: r.IDTag}
+	if r.Profile != nil {
+		p, why := r.Profile.read(s, r.Connector)
+		if why == "" {
+			why = s.startProfile(p)
+		}
+		if why != "" {
+			return simple{"Rejected"}
+		}
+		how.profile = &p
+	}
+	if r.IDTag == "" || !s.startRemotely(r.Connector, how) {
 		return simple{"Rejected"}
 	}
 	return simple{"Accepted"}
@@ -177,7 +185,7 @@ func dataTransfer(_ *station, r struct {
 func (s *station) getDiagnostics(struct {
 	Location string `json:"location"`
 }) any {
-	s.startJob("DiagnosticsStatusNotification", nil, "", false, "Uploading", "Uploaded")
+	s.upload("DiagnosticsStatusNotification", nil)
 	return struct {
 		File string `json:"fileName"`
 	}{"diagnostics.log"}
@@ -186,20 +194,15 @@ func (s *station) getDiagnostics(struct {
 func (s *station) updateFirmware16(r struct {
 	Retrieve string `json:"retrieveDate"`
 }) any {
-	s.startJob("FirmwareStatusNotification", nil, r.Retrieve, true, firmwareStatuses(ocpp.V16, false)...)
+	s.updateFirmware(r.Retrieve)
 	return nothing{}
 }
 
 func (s *station) signedUpdateFirmware(r struct {
-	RequestID int `json:"requestId"`
-	Firmware  struct {
-		Retrieve string `json:"retrieveDateTime"`
-	} `json:"firmware"`
+	RequestID int            `json:"requestId"`
+	Firmware  signedFirmware `json:"firmware"`
 }) any {
-	if s.startJob("SignedFirmwareStatusNotification", &r.RequestID, r.Firmware.Retrieve, true, firmwareStatuses(ocpp.V16, true)...) {
-		return simple{"AcceptedCanceled"}
-	}
-	return simple{"Accepted"}
+	return simple{s.updateSignedFirmware("SignedFirmwareStatusNotification", r.RequestID, r.Firmware)}
 }
 
 type logAnswer struct {
@@ -210,7 +213,7 @@ type logAnswer struct {
 func (s *station) getLog(r struct {
 	RequestID int `json:"requestId"`
 }) any {
-	if s.startJob("LogStatusNotification", &r.RequestID, "", false, "Uploading", "Uploaded") {
+	if s.upload("LogStatusNotification", &r.RequestID) {
 		return logAnswer{"AcceptedCanceled", "station.log"}
 	}
 	return logAnswer{"Accepted", "station.log"}
@@ -262,22 +265,33 @@ func (s *station) cancelReservationCall(r struct {
 	return simple{s.cancelReservation(r.ID)}
 }
 
+type profile16 struct {
+	ID          int              `json:"chargingProfileId"`
+	Transaction *int             `json:"transactionId"`
+	Level       int              `json:"stackLevel"`
+	Purpose     string           `json:"chargingProfilePurpose"`
+	Schedule    chargingSchedule `json:"chargingSchedule"`
+	profileTimes
+}
+
+func (p *profile16) read(s *station, connector int) (profile chargingProfile, why string) {
+	profile = chargingProfile{connector: connector, id: p.ID, stackLevel: p.Level, purpose: p.Purpose, schedule: p.Schedule}
+	if p.Transaction != nil {
+		profile.transaction = strconv.Itoa(*p.Transaction)
+	}
+	return s.newProfile(profile, p.profileTimes)
+}
+
 func (s *station) setChargingProfile16(r struct {
-	Connector int `json:"connectorId"`
-	Profile   struct {
-		ID       int              `json:"chargingProfileId"`
-		Level    int              `json:"stackLevel"`
-		Purpose  string           `json:"chargingProfilePurpose"`
-		Schedule chargingSchedule `json:"chargingSchedule"`
-		profileTimes
-	} `json:"csChargingProfiles"`
+	Connector int       `json:"connectorId"`
+	Profile   profile16 `json:"csChargingProfiles"`
 }) any {
-	p := r.Profile
-	profile, ok := s.newProfile(chargingProfile{connector: r.Connector, id: p.ID, stackLevel: p.Level, purpose: p.Purpose, schedule: p.Schedule}, p.profileTimes)
-	if !ok {
+	p, why := r.Profile.read(s, r.Connector)
+	if why != "" {
 		return simple{"Rejected"}
 	}
-	return simple{s.setProfile(profile)}
+	status, _ := s.setProfile(p)
+	return simple{status}
 }
 
 func (s *station) clearChargingProfile16(r struct {

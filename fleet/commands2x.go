@@ -38,11 +38,23 @@ var commands2x = map[string]command{
 }
 
 func (s *station) requestStart(r struct {
-	IDToken  idToken `json:"idToken"`
-	RemoteID int     `json:"remoteStartId"`
-	EVSE     int     `json:"evseId"`
+	IDToken  idToken    `json:"idToken"`
+	RemoteID int        `json:"remoteStartId"`
+	EVSE     int        `json:"evseId"`
+	Profile  *profile2x `json:"chargingProfile"`
 }) any {
-	if r.IDToken.IDToken == "" && r.IDToken.Type != "NoAuthorization" || !s.startRemotely(r.EVSE, r.IDToken.IDToken, &r.RemoteID) {
+	how := start{tag: r.IDToken.IDToken, remoteID: &r.RemoteID}
+	if r.Profile != nil {
+		p, why := r.Profile.read(s, r.EVSE)
+		if why == "" {
+			why = s.startProfile(p)
+		}
+		if why != "" {
+			return s.reply("Rejected", why)
+		}
+		how.profile = &p
+	}
+	if r.IDToken.IDToken == "" && r.IDToken.Type != "NoAuthorization" || !s.startRemotely(r.EVSE, how) {
 		return simple{"Rejected"}
 	}
 	return simple{"Accepted"} // the transaction begins after the answer, so there is no id to give (F01)
@@ -238,15 +250,10 @@ func (s *station) unlock2x(r struct {
 }
 
 func (s *station) updateFirmware2x(r struct {
-	RequestID int `json:"requestId"`
-	Firmware  struct {
-		Retrieve string `json:"retrieveDateTime"`
-	} `json:"firmware"`
+	RequestID int            `json:"requestId"`
+	Firmware  signedFirmware `json:"firmware"`
 }) any {
-	if s.startJob("FirmwareStatusNotification", &r.RequestID, r.Firmware.Retrieve, true, firmwareStatuses(ocpp.V201, true)...) {
-		return simple{"AcceptedCanceled"}
-	}
-	return simple{"Accepted"}
+	return simple{s.updateSignedFirmware("FirmwareStatusNotification", r.RequestID, r.Firmware)}
 }
 
 func (s *station) localListVersion2x(nothing) any {
@@ -283,26 +290,31 @@ func (s *station) reserveNow2x(r struct {
 }
 
 type profile2x struct {
-	ID        int                `json:"id"`
-	Level     int                `json:"stackLevel"`
-	Purpose   string             `json:"chargingProfilePurpose"`
-	Schedules []chargingSchedule `json:"chargingSchedule"`
+	ID          int                `json:"id"`
+	Transaction string             `json:"transactionId"`
+	Level       int                `json:"stackLevel"`
+	Purpose     string             `json:"chargingProfilePurpose"`
+	Schedules   []chargingSchedule `json:"chargingSchedule"`
 	profileTimes
+}
+
+func (p *profile2x) read(s *station, evse int) (profile chargingProfile, why string) {
+	if len(p.Schedules) == 0 {
+		return profile, "InvalidSchedule"
+	}
+	profile = chargingProfile{connector: evse, id: p.ID, stackLevel: p.Level, purpose: p.Purpose, transaction: p.Transaction, schedule: p.Schedules[0]}
+	return s.newProfile(profile, p.profileTimes)
 }
 
 func (s *station) setChargingProfile2x(r struct {
 	EVSE    int       `json:"evseId"`
 	Profile profile2x `json:"chargingProfile"`
 }) any {
-	if len(r.Profile.Schedules) == 0 {
-		return simple{"Rejected"}
+	p, why := r.Profile.read(s, r.EVSE)
+	if why != "" {
+		return s.reply("Rejected", why)
 	}
-	p := r.Profile
-	profile, ok := s.newProfile(chargingProfile{connector: r.EVSE, id: p.ID, stackLevel: p.Level, purpose: p.Purpose, schedule: p.Schedules[0]}, p.profileTimes)
-	if !ok {
-		return simple{"Rejected"}
-	}
-	return simple{s.setProfile(profile)}
+	return s.reply(s.setProfile(p))
 }
 
 func (s *station) clearChargingProfile2x(r struct {

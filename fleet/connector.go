@@ -88,7 +88,7 @@ func (s *station) connectorStep(i int, now time.Duration) {
 		if s.settled {
 			return
 		}
-		if s.state != accepted || s.full() || c.inoperative || s.reservedForOther(i, c.plan.tag) {
+		if s.state != accepted || s.full() || s.inoperative(i) || s.reservedForOther(i, c.plan.tag) {
 			s.planVisit(i, now)
 			return
 		}
@@ -121,7 +121,7 @@ func (s *station) authorize(i int) {
 	c := &s.connectors[i]
 	visit, tag := c.visit, c.plan.tag
 	if s.conn != nil && s.preAuthorized(tag) {
-		s.begin(i, tag, nil)
+		s.begin(i, start{tag: tag})
 		return
 	}
 	s.call("Authorize", s.speaks.authorize(tag), func(result json.RawMessage, err error) {
@@ -145,19 +145,29 @@ func (s *station) authorize(i int) {
 			s.unplug(i, s.f.elapsed())
 			return
 		}
-		s.begin(i, tag, nil)
+		s.begin(i, start{tag: tag})
 	})
 }
 
 var errDriver = errors.New("driver not accepted")
 
-// begin starts a transaction at connector i. remoteID is the server's, if it
-// asked for it in 2.x.
-func (s *station) begin(i int, tag string, remoteID *int) {
+// start is how a transaction begins.
+type start struct {
+	tag      string
+	remoteID *int             // of the server that asked for it, 2.x
+	profile  *chargingProfile // for it; nil: none
+}
+
+// begin starts a transaction at connector i.
+func (s *station) begin(i int, how start) {
 	c := &s.connectors[i]
 	now := s.f.elapsed()
 	c.phase = charging
-	c.tx = &transaction{tag: tag, began: now, metered: now, length: max(time.Millisecond, s.f.real(c.plan.length))}
+	if how.profile != nil {
+		how.profile.connector = i + 1
+		s.keepProfile(*how.profile)
+	}
+	c.tx = &transaction{tag: how.tag, began: now, metered: now, length: max(time.Millisecond, s.f.real(c.plan.length))}
 	c.power = s.power(i, now)
 	if s.id.Version.Is2x() {
 		s.txIDs++
@@ -169,13 +179,13 @@ func (s *station) begin(i int, tag string, remoteID *int) {
 		version:    s.id.Version,
 		id:         c.tx.id,
 		connector:  int32(i + 1),
-		tag:        tag,
+		tag:        how.tag,
 		start:      first.at,
 		meterStart: first.energy,
 	})
-	s.useReservation(i, tag)
+	s.useReservation(i, how.tag)
 	s.f.stats.transactions.Add(1)
-	s.speaks.start(s, i, first, remoteID)
+	s.speaks.start(s, i, first, how.remoteID)
 	s.reportConnector(i)
 	s.schedule(taskConnector, i, now+c.tx.length)
 	s.schedule(taskMeter, i, now+s.meterInterval())
@@ -214,7 +224,7 @@ func (s *station) end(i int, now time.Duration, reason endReason) {
 	s.schedule(taskConnector, i, now+s.f.real(s.f.behave.UnplugDelay))
 	if s.resetWhenIdle && !s.busy() {
 		s.resetWhenIdle = false
-		s.schedule(taskReboot, 0, now+rebootDelay)
+		s.restart(rebootScheduled)
 	}
 }
 
@@ -318,7 +328,7 @@ func (s *station) connectorOf(transactionID string) int {
 // startRemotely begins a transaction that the server asked for, at the given
 // connector (1 up) or, if that is 0, at the first free one, and reports whether
 // it will. It starts after the answer.
-func (s *station) startRemotely(connector int, tag string, remoteID *int) bool {
+func (s *station) startRemotely(connector int, how start) bool {
 	if s.state != accepted || s.full() || s.settled || connector < 0 || connector > len(s.connectors) {
 		return false // B02: not before registration
 	}
@@ -327,7 +337,7 @@ func (s *station) startRemotely(connector int, tag string, remoteID *int) bool {
 		if connector != 0 && connector != i+1 {
 			continue
 		}
-		if c.phase != free || c.inoperative || s.reservedForOther(i, tag) {
+		if c.phase != free || s.inoperative(i) || s.reservedForOther(i, how.tag) {
 			continue
 		}
 		c.phase = plugged // taken, even before the answer is written
@@ -337,7 +347,7 @@ func (s *station) startRemotely(connector int, tag string, remoteID *int) bool {
 		}
 		s.then(func() {
 			s.reportConnector(i)
-			s.begin(i, tag, remoteID)
+			s.begin(i, how)
 		})
 		return true
 	}

@@ -54,10 +54,10 @@ func (s *station) reserve(id, connector int, tag, expiry string) string {
 		return "Rejected"
 	}
 	if connector >= 0 {
-		switch c := &s.connectors[connector]; {
-		case c.phase != free:
+		switch {
+		case s.connectors[connector].phase != free:
 			return "Occupied"
-		case c.inoperative:
+		case s.inoperative(connector):
 			return "Unavailable"
 		case s.reserved(connector) && s.reservedForOther(connector, tag):
 			return "Occupied"

@@ -60,7 +60,7 @@ func (s *station) booted(result json.RawMessage, err error) {
 // accepted begins normal service.
 func (s *station) accepted(interval time.Duration) {
 	switch s.bootReason {
-	case "PowerUp", "RemoteReset", "FirmwareUpdate":
+	case "PowerUp", "RemoteReset", "ScheduledReset", "FirmwareUpdate":
 		s.securityEvent(eventStartup, "")
 	}
 	s.state, s.bootReason = accepted, ""
@@ -125,14 +125,34 @@ func (s *station) reset(reason endReason) {
 		for i := range s.connectors {
 			s.end(i, now, reason)
 		}
-		s.schedule(taskReboot, 0, now+rebootDelay)
+		s.restart(rebootRemote)
 	})
+}
+
+// Why a station restarts: n of taskReboot.
+const (
+	rebootRemote    = iota
+	rebootScheduled // by a Reset that waited for the transactions
+	rebootUpdate    // with new firmware
+)
+
+var bootReasons = [...]string{rebootRemote: "RemoteReset", rebootScheduled: "ScheduledReset", rebootUpdate: "FirmwareUpdate"}
+
+// restart reboots in a moment. One reboot is enough for several reasons.
+func (s *station) restart(why int) {
+	for other := range bootReasons {
+		s.cancel(taskReboot, other)
+	}
+	s.schedule(taskReboot, why, s.f.elapsed()+rebootDelay)
 }
 
 // reboot ends the connection; the next one begins with a BootNotification. The
 // transaction messages survive.
-func (s *station) reboot() {
-	s.bootReason = "RemoteReset"
+func (s *station) reboot(why int) {
+	s.bootReason = bootReasons[why]
+	if s.extra != nil {
+		s.extra.installing = false // the reports after the boot say so
+	}
 	s.state = unregistered
 	s.restartNetwork()
 	if s.conn != nil {
@@ -192,8 +212,10 @@ func (s *station) trigger(message string, connector int) string {
 				}
 			})
 		})
-	case "FirmwareStatusNotification", "DiagnosticsStatusNotification", "LogStatusNotification":
-		s.then(func() { s.reportJob(message) })
+	case "FirmwareStatusNotification":
+		s.then(func() { s.reportJob(jobFirmware, message) })
+	case "DiagnosticsStatusNotification", "LogStatusNotification":
+		s.then(func() { s.reportJob(jobLog, message) })
 	case "SignChargePointCertificate", "SignChargingStationCertificate":
 		if s.id.Version == ocpp.V16 != (message == "SignChargePointCertificate") {
 			return "NotImplemented"

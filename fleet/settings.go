@@ -77,7 +77,7 @@ var settings = []setting{
 	{"ResetRetries", "OCPPCommCtrlr", "ResetRetries", "", "0", readWrite, kindCount},
 	{"UnlockConnectorOnEVSideDisconnect", "", "", "", "true", readWrite, kindBool},
 	{"GetConfigurationMaxKeys", "", "", "", "100", readOnly, kindCount},
-	{"ChargeProfileMaxStackLevel", "SmartChargingCtrlr", "ProfileStackLevel", "", "8", readOnly, kindCount},
+	{"ChargeProfileMaxStackLevel", "SmartChargingCtrlr", "ProfileStackLevel", "", strconv.Itoa(maxStackLevel), readOnly, kindCount},
 	{"ChargingScheduleMaxPeriods", "SmartChargingCtrlr", "PeriodsPerSchedule", "", strconv.Itoa(maxPeriods), readOnly, kindCount},
 	{"MaxChargingProfilesInstalled", "SmartChargingCtrlr", "Entries", "", strconv.Itoa(maxProfiles), readOnly, kindCount},
 	{"SupportedFeatureProfiles", "", "", "", "Core,FirmwareManagement,LocalAuthListManagement,Reservation,SmartCharging,RemoteTrigger,Security", readOnly, kindText},

@@ -28,17 +28,22 @@ const (
 	purposeTx        = "TxProfile"
 )
 
+// maxStackLevel is the highest stack level (ChargeProfileMaxStackLevel,
+// ProfileStackLevel).
+const maxStackLevel = 8
+
 // chargingProfile is one profile that the server set.
 type chargingProfile struct {
-	connector  int // as in the message: 0 is the station
-	id         int
-	stackLevel int
-	purpose    string
-	kind       string    // Absolute, Recurring, Relative (to the start of a transaction)
-	recurrency string    // Daily, Weekly
-	from, to   time.Time // of its validity; zero: no bound
-	start      time.Time // of the schedule, where it is not relative
-	schedule   chargingSchedule
+	connector   int // as in the message: 0 is the station
+	id          int
+	stackLevel  int
+	purpose     string
+	transaction string    // of a TxProfile, if the message names it
+	kind        string    // Absolute, Recurring, Relative (to the start of a transaction)
+	recurrency  string    // Daily, Weekly
+	from, to    time.Time // of its validity; zero: no bound
+	start       time.Time // of the schedule, where it is not relative
+	schedule    chargingSchedule
 }
 
 type chargingSchedule struct {
@@ -62,8 +67,8 @@ type profileTimes struct {
 	To         string `json:"validTo"`
 }
 
-// newProfile completes a profile. ok is false if its times make no sense.
-func (s *station) newProfile(p chargingProfile, t profileTimes) (_ chargingProfile, ok bool) {
+// newProfile completes a profile, or says as a reasonCode why it makes no sense.
+func (s *station) newProfile(p chargingProfile, t profileTimes) (_ chargingProfile, why string) {
 	p.kind, p.recurrency, p.start = t.Kind, t.Recurrency, s.f.clock(s.f.elapsed())
 	for _, x := range []struct {
 		text string
@@ -74,47 +79,79 @@ func (s *station) newProfile(p chargingProfile, t profileTimes) (_ chargingProfi
 		}
 		var err error
 		if *x.to, err = time.Parse(time.RFC3339, x.text); err != nil {
-			return p, false
+			return p, "InvalidValue"
 		}
 	}
-	switch p.kind {
-	case "Absolute", "Relative":
-		ok = true
-	case "Recurring":
-		ok = (p.recurrency == "Daily" || p.recurrency == "Weekly") && p.schedule.Start != ""
+	periods := p.schedule.Periods
+	switch recurs := (p.recurrency == "Daily" || p.recurrency == "Weekly") && p.schedule.Start != ""; {
+	case p.kind != "Absolute" && p.kind != "Relative" && (p.kind != "Recurring" || !recurs):
+		return p, "InvalidProfile"
+	case p.stackLevel < 0 || p.stackLevel > maxStackLevel:
+		return p, "InvalidStackLevel"
+	case len(periods) > maxPeriods:
+		return p, "TooManyElements"
+	case len(periods) == 0 || periods[0].Start != 0 || !slices.IsSortedFunc(periods, func(a, b schedulePeriod) int { return cmp.Compare(a.Start, b.Start) }):
+		return p, "InvalidSchedule"
 	}
-	return p, ok
+	return p, ""
 }
 
 // setProfile applies SetChargingProfile: a profile replaces the one with its id,
-// and the one with its stack level and purpose at the same connector.
-func (s *station) setProfile(p chargingProfile) string {
-	periods := p.schedule.Periods
-	if p.connector < 0 || p.connector > len(s.connectors) || len(periods) == 0 || len(periods) > maxPeriods || periods[0].Start != 0 ||
-		!slices.IsSortedFunc(periods, func(a, b schedulePeriod) int { return cmp.Compare(a.Start, b.Start) }) {
-		return "Rejected"
+// and the one with its stack level and purpose at the same connector. One for a
+// transaction needs that it runs there: OCPP 1.6 may leave out which, 2.x has to
+// name it (K01.FR.03, FR.09, FR.33).
+func (s *station) setProfile(p chargingProfile) (status, why string) {
+	if p.connector < 0 || p.connector > len(s.connectors) {
+		return "Rejected", "UnknownEvse"
 	}
 	switch p.purpose {
 	case purposeTx:
-		if p.connector == 0 || s.connectors[p.connector-1].tx == nil {
-			return "Rejected"
+		switch {
+		case p.connector == 0:
+			return "Rejected", "InvalidProfile"
+		case p.transaction == "" && s.id.Version.Is2x():
+			return "Rejected", "MissingParam"
+		case p.transaction != "" && s.connectorOf(p.transaction) != p.connector-1, s.connectors[p.connector-1].tx == nil:
+			return "Rejected", "TxNotFound"
 		}
 	case purposeStation, purposeStation16, purposeExternal:
 		if p.connector != 0 {
-			return "Rejected" // K01.FR.38: it is the station's
+			return "Rejected", "InvalidProfile" // K01.FR.38: it is the station's
 		}
 	}
 	s.readMeters()
+	if !s.keepProfile(p) {
+		return "Rejected", "TooManyElements"
+	}
+	s.followLimits()
+	return "Accepted", ""
+}
+
+// keepProfile keeps a profile in place of those that it replaces, and reports
+// whether there was room.
+func (s *station) keepProfile(p chargingProfile) bool {
 	x := s.more()
 	x.profiles = slices.DeleteFunc(x.profiles, func(old chargingProfile) bool {
 		return old.id == p.id || old.connector == p.connector && old.stackLevel == p.stackLevel && old.purpose == p.purpose
 	})
 	if len(x.profiles) >= maxProfiles {
-		return "Rejected"
+		return false
 	}
 	x.profiles = append(x.profiles, p)
-	s.followLimits()
-	return "Accepted"
+	return true
+}
+
+// startProfile says as a reasonCode why p is nothing to begin a transaction with:
+// it is for that one, which has no id yet (OCPP 1.6 §5.16.2, 2.x F01.FR.08 to
+// FR.11).
+func (s *station) startProfile(p chargingProfile) (why string) {
+	switch {
+	case p.purpose != purposeTx || p.transaction != "":
+		return "InvalidProfile"
+	case s.extra != nil && len(s.extra.profiles) >= maxProfiles:
+		return "TooManyElements"
+	}
+	return ""
 }
 
 // clearProfiles applies ClearChargingProfile; match says which.

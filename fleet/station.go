@@ -86,7 +86,9 @@ type extra struct {
 	sessions     tls.ClientSessionCache
 	securityLog  []securityEntry
 	refusal      securityEvent // why connections fail, once per series
-	job          job           // firmware update or log upload
+	jobs         [jobKinds]job
+	firmware     int  // updates so far
+	installing   bool // no transactions until the restart
 }
 
 func newStation(f *Fleet, id Identity) *station {
@@ -405,8 +407,8 @@ const (
 	taskPing
 	taskCallTimeout
 	taskResend
-	taskReboot
-	taskJob
+	taskReboot    // n says why
+	taskJob       // n is its kind
 	taskRenew     // ask for a new certificate
 	taskSign      // ask again for one that did not come
 	taskSwitch    // use a certificate that was not valid before
@@ -486,9 +488,9 @@ func (s *station) run(t task) {
 		s.callTimedOut()
 	case taskResend: // pump follows
 	case taskReboot:
-		s.reboot()
+		s.reboot(int(t.n))
 	case taskJob:
-		s.jobStep()
+		s.jobStep(int(t.n))
 	case taskRenew:
 		s.renew()
 	case taskSign:

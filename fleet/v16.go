@@ -81,13 +81,6 @@ type sampledValue16 struct {
 	Unit      string `json:"unit,omitempty"`
 }
 
-func (s *station) firmware() string {
-	if s.extra != nil && s.extra.job.version > 0 {
-		return "1." + strconv.Itoa(s.extra.job.version)
-	}
-	return "1.0"
-}
-
 func authorized16(s *station, result json.RawMessage) (tokenInfo, error) {
 	answer, err := decode[struct {
 		Info idTagInfo `json:"idTagInfo"`
@@ -97,8 +90,8 @@ func authorized16(s *station, result json.RawMessage) (tokenInfo, error) {
 
 func status16(s *station, connector int) string {
 	if connector < 0 {
-		for _, c := range s.connectors {
-			if !c.inoperative {
+		for i := range s.connectors {
+			if !s.inoperative(i) {
 				return "Available"
 			}
 		}
@@ -109,7 +102,7 @@ func status16(s *station, connector int) string {
 		return "Preparing"
 	case c.phase == charging:
 		return "Charging"
-	case c.inoperative:
+	case s.inoperative(connector):
 		return "Unavailable"
 	case c.phase == finishing:
 		return "Finishing"

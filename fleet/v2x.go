@@ -112,7 +112,7 @@ func status2x(s *station, connector int) string {
 	switch c := &s.connectors[connector]; {
 	case c.phase == plugged || c.phase == charging:
 		return "Occupied"
-	case c.inoperative:
+	case s.inoperative(connector):
 		return "Unavailable"
 	case c.phase == finishing:
 		return "Occupied"
