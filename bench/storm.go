@@ -47,6 +47,8 @@ type stormRow struct {
 	CPU       time.Duration `json:"cpu_ns"`        // of the gateway, per station that came back
 	LeaveCPU  time.Duration `json:"leave_cpu_ns"`  // of the gateway, per station that it lost before; 0 if it was killed
 	ClientCPU time.Duration `json:"client_cpu_ns"` // of the stations' process, per station
+	CoreCPU   time.Duration `json:"core_cpu_ns"`   // of authority, csms, bus and database, per station
+	Busy      float64       `json:"busy"`          // share of the CPUs that these and the bystanders used until the last was back
 	Steady    int64         `json:"steady_bytes"`  // resident set before
 	Peak      int64         `json:"peak_bytes"`
 	After     int64         `json:"after_bytes"`          // after a rest
@@ -67,6 +69,7 @@ type stormRun struct {
 	gateway   *process // the one that is lost
 	stations  *process // its clients
 	bystander *process // clients of the other gateway
+	other     *process // the other gateway
 	port      string
 	admin     string
 	args      []string
@@ -101,6 +104,7 @@ func runStorm(o *options, dir string, note func(string)) (part *stormPart, err e
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, other.stop()) }()
+	r.other = other
 	note(fmt.Sprintf("register %d stations and %d bystanders", cfg.Stations, cfg.Bystander))
 	if r.stations, err = r.clients(dir, r.port, "STORM", cfg.Stations); err != nil {
 		return nil, err
@@ -289,7 +293,7 @@ func (r *stormRun) storm(name string, kill bool) (row stormRow, err error) {
 	if err != nil {
 		return row, err
 	}
-	clientUsed, err := cpu(r.stations.pid)
+	clientUsed, coreUsed, aside, err := r.around()
 	if err != nil {
 		return row, err
 	}
@@ -345,11 +349,13 @@ func (r *stormRun) storm(name string, kill bool) (row stormRow, err error) {
 	if err != nil {
 		return row, err
 	}
-	clientAfter, err := cpu(r.stations.pid)
+	clientAfter, coreAfter, asideAfter, err := r.around()
 	if err != nil {
 		return row, err
 	}
-	row.CPU, row.ClientCPU = (after-used)/n, (clientAfter-clientUsed)/n
+	row.CPU, row.ClientCPU, row.CoreCPU = (after-used)/n, (clientAfter-clientUsed)/n, (coreAfter-coreUsed)/n
+	all := after - used + clientAfter - clientUsed + coreAfter - coreUsed + asideAfter - aside
+	row.Busy = all.Seconds() / (time.Since(lost).Seconds() * float64(runtime.NumCPU()))
 	now, err := counts(r.admin)
 	if err != nil {
 		return row, err
@@ -362,6 +368,18 @@ func (r *stormRun) storm(name string, kill bool) (row stormRow, err error) {
 	time.Sleep(r.cfg.Rest)
 	row.After, err = rss(r.gateway.pid)
 	return row, err
+}
+
+// around returns the CPU that the processes around the lost gateway have used: the
+// stations', that of authority, csms, bus and database, and the bystanders' and
+// their gateway's.
+func (r *stormRun) around() (stations, core, aside time.Duration, err error) {
+	var each [4]time.Duration
+	for i, p := range []*process{r.stations, r.h.all, r.bystander, r.other} {
+		used, failed := cpu(p.pid)
+		each[i], err = used, errors.Join(err, failed)
+	}
+	return each[0], each[1], each[2] + each[3], err
 }
 
 // profileTime is how much of a storm a CPU profile shows.
@@ -390,19 +408,20 @@ func (s *stormPart) print(w io.Writer) {
 	fmt.Fprintf(w, "\nReconnect storm: %d mutual-TLS stations (leaf and one intermediate) come back at once; %d others on another gateway send %d CALLs per second.\n"+
 		"A bare crypto/tls handshake and upgrade costs its server %s here.\n\n", c.Stations, c.Bystander, c.Rate, ms(s.BareCPU))
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(tw, "\tCPU ×\tCPU each\tto leave\tpeak ×\tlast back\tsince ready\t× floor\tback\tfull/resumed\tno listener\treset\trefused\tother\tsteady\tpeak\tafter\tothers' p50\tp99\tmax\tclient CPU\t")
+	fmt.Fprintln(tw, "\tCPU ×\tCPU each\tto leave\tpeak ×\tlast back\tsince ready\t× floor\tback\tfull/resumed\tno listener\treset\trefused\tother\tsteady\tpeak\tafter\tothers' p50\tp99\tmax\tclient CPU\tcore CPU\tbusy\t")
 	for _, r := range s.Rows {
 		// What the machine cannot beat: both sides of every handshake on all cores.
 		floor := time.Duration(r.Stations) * (s.BareCPU + r.ClientCPU) / time.Duration(runtime.NumCPU())
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%.1f s\t%.1f s\t%s\t%d\t%d/%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", r.Name,
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%.1f s\t%.1f s\t%s\t%d\t%d/%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.0f %%\t\n", r.Name,
 			ratio(float64(r.CPU), float64(s.BareCPU)), ms(r.CPU), ms(r.LeaveCPU), ratio(float64(r.Peak), float64(r.Steady)),
 			r.FromLoss.Seconds(), r.FromReady.Seconds(), ratio(r.FromReady.Seconds(), floor.Seconds()),
 			r.Back, r.Full, r.Resumed, r.NoListener, r.Reset, r.Refused, r.Other,
-			mbytes(r.Steady), mbytes(r.Peak), mbytes(r.After), ms(r.Calls.P50), ms(r.Calls.P99), ms(r.Calls.Max), ms(r.ClientCPU))
+			mbytes(r.Steady), mbytes(r.Peak), mbytes(r.After), ms(r.Calls.P50), ms(r.Calls.P99), ms(r.Calls.Max), ms(r.ClientCPU), ms(r.CoreCPU), 100*r.Busy)
 	}
 	tw.Flush()
 	fmt.Fprintf(w, "\nCALLs of the others without a storm: p50 %s, p99 %s, max %s. CPU × is against the bare full handshake, peak × against\n"+
-		"the steady resident set before. Floor: stations × (bare handshake + client) / CPUs, as the clients share the machine.\n", ms(s.Before.P50), ms(s.Before.P99), ms(s.Before.Max))
+		"the steady resident set before. Floor: stations × (bare handshake + client) / CPUs, as the clients share the machine.\n"+
+		"Core is authority, csms, bus and database; busy is what all of these and the bystanders used of the CPUs.\n", ms(s.Before.P50), ms(s.Before.P99), ms(s.Before.Max))
 	for _, r := range s.Rows {
 		for _, fail := range []string{r.FirstFail, r.Calls.FirstFail} {
 			if fail != "" {
