@@ -46,7 +46,7 @@ func TestGoServer(t *testing.T) {
 	var wg sync.WaitGroup
 	for i, tt := range tests {
 		// A small rate of the heap profile makes few events enough for it.
-		p := e2e.Start(t, "env", "GODEBUG=memprofilerate=32768", binary, "-fault", tt.fault, "-cert", file("server.crt"), "-key", file("server.key"), "-ca", file("ca.crt"))
+		p := e2e.Start(t, "env", "GODEBUG=memprofilerate=512", binary, "-fault", tt.fault, "-cert", file("server.crt"), "-key", file("server.key"), "-ca", file("ca.crt"))
 		at := awaitPorts(t, p)
 		rate := "80"
 		switch { // small effects, or none, need more events
