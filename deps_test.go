@@ -42,6 +42,7 @@ var mayImport = map[string][]string{
 	"fleet/report":     {"fleet", "fleet/scenario"},
 	"memory":           {},
 	"leak":             {"memory"},
+	"leak/bench":       {"leak"},
 	"leak/hunt":        {"leak", "memory"},
 	"internal/ocppgen": {},
 	"e2e":              {},

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 const (
@@ -48,21 +46,6 @@ type Contrast struct {
 	standing map[string]standing
 	classes  [numClasses]fleetWatch
 	dropped  int64 // reports of processes beyond maxMembers
-}
-
-// member is what a Contrast knows of one process, by the hour.
-type member struct {
-	started time.Time
-	last    int64    // hour of the newest complete value
-	hour    int64    // being gathered
-	blocks  []hourOf // of it
-	hours   []hourOf
-}
-
-type hourOf struct {
-	rss       float64
-	opened    Opened // at its end
-	residuals Values
 }
 
 // fleetWatch is the state of one class over all processes.
@@ -178,90 +161,6 @@ func (c *Contrast) Add(r Report) []Verdict {
 	return append(out, c.check(hour-1, now)...)
 }
 
-// add gathers a block; the first of a new hour completes the one before.
-func (m *member) add(r Report) {
-	hour := r.Number / int64(perHour)
-	if hour < m.hour {
-		return
-	}
-	if hour > m.hour {
-		m.complete()
-		if gap := hour - m.hour - 1; gap > 0 {
-			for range min(gap, keptHours) {
-				m.push(missingHour(r.Opened))
-			}
-		}
-		m.last, m.hour, m.blocks = hour-1, hour, m.blocks[:0]
-	}
-	if len(m.blocks) == perHour {
-		return
-	}
-	b := missingHour(r.Opened)
-	b.rss = r.RSS
-	for i, c := range classes {
-		if v, ok := r.Known[c]; ok {
-			b.residuals[i] = v - r.Beta[c]*r.Connections
-		}
-	}
-	m.blocks = append(m.blocks, b)
-}
-
-// complete condenses the blocks of an hour.
-func (m *member) complete() {
-	if len(m.blocks) == 0 {
-		m.push(missingHour(Opened{}))
-		return
-	}
-	median := func(of func(hourOf) float64) float64 {
-		list := make([]float64, 0, perHour)
-		for _, b := range m.blocks {
-			list = append(list, of(b))
-		}
-		return Median(known(list))
-	}
-	h := hourOf{opened: m.blocks[len(m.blocks)-1].opened, rss: median(func(b hourOf) float64 { return b.rss })}
-	for i := range classes {
-		h.residuals[i] = median(func(b hourOf) float64 { return b.residuals[i] })
-	}
-	m.push(h)
-}
-
-func (m *member) push(h hourOf) {
-	if len(m.hours) == keptHours {
-		m.hours = append(m.hours[:0], m.hours[1:]...)
-	}
-	m.hours = append(m.hours, h)
-}
-
-func missingHour(o Opened) hourOf {
-	h := hourOf{opened: o, rss: math.NaN()}
-	for i := range h.residuals {
-		h.residuals[i] = math.NaN()
-	}
-	return h
-}
-
-// newest returns the last n hours of a class; ok if enough of them are known.
-func (m *member) newest(class, n int) (r []float64, opened Opened, ok bool) {
-	if len(m.hours) < n {
-		return nil, opened, false
-	}
-	r = make([]float64, n)
-	missing := 0
-	for i, h := range m.hours[len(m.hours)-n:] {
-		if r[i] = h.residuals[class]; math.IsNaN(r[i]) {
-			missing++
-		}
-	}
-	return r, m.opened(n), missing*10 <= n
-}
-
-// opened counts the connections of the last n hours.
-func (m *member) opened(n int) Opened {
-	last := len(m.hours) - 1
-	return m.hours[last].opened.sub(m.hours[max(0, last-n)].opened)
-}
-
 // check compares the processes whose hour is complete.
 func (c *Contrast) check(hour int64, now time.Time) []Verdict {
 	var names []string
@@ -358,60 +257,6 @@ func (c *Contrast) judge(class int, names []string, now time.Time) (bool, trend,
 }
 
 // contrast is how much more a process with one kind of connections only would
-// hold than one with the other kind only.
-func contrast(rs [][]float64, shares []float64, sign float64) []float64 {
-	out := make([]float64, len(rs[0]))
-	for t := range out {
-		mean, n := 0.0, 0.0
-		for i := range rs {
-			if !math.IsNaN(rs[i][t]) {
-				mean, n = mean+shares[i], n+1
-			}
-		}
-		mean /= n
-		sxx, sum := 0.0, 0.0
-		for i, r := range rs {
-			if !math.IsNaN(r[t]) {
-				d := shares[i] - mean
-				sxx += d * d
-				// Each process counts from its own level: who is missing for an hour must
-				// not shift the others.
-				sum += d * (r[t] - Median(known(r)))
-			}
-		}
-		out[t] = sign * sum / sxx
-		if n < 2 || sxx == 0 {
-			out[t] = math.NaN()
-		}
-	}
-	return out
-}
-
-func mean(rs [][]float64) []float64 {
-	out := make([]float64, len(rs[0]))
-	for t := range out {
-		n := 0.0
-		for _, r := range rs {
-			if !math.IsNaN(r[t]) {
-				out[t] += r[t] - Median(known(r))
-				n++
-			}
-		}
-		out[t] /= n
-	}
-	return out
-}
-
-func known(xs []float64) []float64 {
-	out := make([]float64, 0, len(xs))
-	for _, x := range xs {
-		if !math.IsNaN(x) {
-			out = append(out, x)
-		}
-	}
-	return out
-}
-
 // decide moves a class on, attributes its growth, and returns what there is to tell.
 func (c *Contrast) decide(class int, name Class, now time.Time, found bool, t trend, x comparison, names []string) []Verdict {
 	w := &c.classes[class]
@@ -533,38 +378,4 @@ func (c *Contrast) Standing() []Verdict {
 		}
 	}
 	return out
-}
-
-var fleetDesc = prometheus.NewDesc("holdfast_leak_fleet",
-	"1 while the comparison of all gateways says that a class of memory leaks, by the kind of connections.", []string{"class", "cohort"}, nil)
-
-var fleetMembersDesc = prometheus.NewDesc("holdfast_leak_fleet_processes",
-	"Processes whose memory is compared.", nil, nil)
-
-var fleetDroppedDesc = prometheus.NewDesc("holdfast_leak_fleet_dropped_total",
-	"Reports of processes beyond the 1,000 that are compared.", nil, nil)
-
-// Collectors are the metrics of the comparison. Their labels are the closed
-// lists of this package.
-func (c *Contrast) Collectors() []prometheus.Collector {
-	return []prometheus.Collector{fleetMetrics{c}}
-}
-
-type fleetMetrics struct{ contrast *Contrast }
-
-func (m fleetMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{fleetDesc, fleetMembersDesc, fleetDroppedDesc} {
-		ch <- d
-	}
-}
-
-func (m fleetMetrics) Collect(ch chan<- prometheus.Metric) {
-	for _, v := range m.contrast.Standing() {
-		ch <- prometheus.MustNewConstMetric(fleetDesc, prometheus.GaugeValue, 1, string(v.Class), string(v.Cohort))
-	}
-	m.contrast.mu.Lock()
-	members, dropped := len(m.contrast.members), m.contrast.dropped
-	m.contrast.mu.Unlock()
-	ch <- prometheus.MustNewConstMetric(fleetMembersDesc, prometheus.GaugeValue, float64(members))
-	ch <- prometheus.MustNewConstMetric(fleetDroppedDesc, prometheus.CounterValue, float64(dropped))
 }

@@ -7,47 +7,6 @@ import (
 	"time"
 )
 
-// 1 % of the reconnects with a client certificate keep 11 KB, or 40 KB.
-func TestContrast(t *testing.T) {
-	if raceEnabled {
-		t.Skip("arithmetic without goroutines")
-	}
-	const pods, hours = 8, 96
-	small := &SyntheticLeak{Class: HeapLive, Onset: 10, PerMTLS: 110}
-	large := &SyntheticLeak{Class: HeapLive, Onset: 10, PerMTLS: 400}
-	for _, tt := range []struct {
-		name  string
-		place Placement
-		leak  *SyntheticLeak
-		want  Cohort
-	}{
-		{"pure, healthy", Pure, nil, CohortUnknown},
-		{"skewed, healthy", Skewed, nil, CohortUnknown},
-		{"pure, small leak", Pure, small, CohortMTLS},
-		{"pure, large leak", Pure, large, CohortMTLS},
-		{"skewed, large leak", Skewed, large, CohortMTLS},
-		{"uniform, large leak", Uniform, large, CohortUndetermined},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			r := SyntheticFleet{Pods: pods, Hours: hours, Seed: 7, Placement: tt.place, Leak: tt.leak}.Run()
-			t.Logf("first process at %.0f h, fleet at %.0f h, cohorts %v", r.Single, r.Fleet, r.Cohorts)
-			if tt.leak == nil {
-				if !math.IsNaN(r.Fleet) {
-					t.Errorf("a healthy fleet alarmed at %.0f h", r.Fleet)
-				}
-				return
-			}
-			if r.Last != tt.want {
-				t.Errorf("cohort %q, want %q", r.Last, tt.want)
-			}
-			if tt.want == CohortMTLS && (math.IsNaN(r.Fleet) || r.Cohorts[CohortTLS] || r.Cohorts[CohortBoth]) {
-				t.Errorf("found at %.0f h with cohorts %v", r.Fleet, r.Cohorts)
-			}
-		})
-	}
-}
-
 func TestAttribute(t *testing.T) {
 	g := func(amount, se float64, tls, mtls int64) growth { return growth{Ratio{amount, se}, Opened{tls, mtls}} }
 	for _, tt := range []struct {
@@ -111,7 +70,7 @@ func TestVerdictsOfEndedProcesses(t *testing.T) {
 	verdict := func(process string) Verdict {
 		return Verdict{ID: "of " + process, Process: process, Class: OffHeap, Cohort: CohortMTLS, State: Leaking, Time: at, Changed: at, Kept: 5 << 20}
 	}
-	block := at.UnixNano() / int64(blockTime)
+	block := at.UnixNano() / int64(BlockTime)
 	whole := verdict(Fleet)
 	for name, open := range map[string][]Verdict{"heard": nil, "from the record": {verdict("gateway/a"), verdict("gateway/b"), verdict("gateway/c"), whole}} {
 		t.Run(name, func(t *testing.T) {

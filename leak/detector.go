@@ -67,22 +67,21 @@ const (
 	// within three: until then warm-up looks like a leak.
 	youngAge = 26 * time.Hour
 	grownAge = 38 * time.Hour
+	// slowHours and slowClimb: a class of bytes that would take longer than so many
+	// hours to add the resident set again must have climbed for so long. Tables that
+	// fill and are emptied, by the night, a rotation or an expiry, do so within a
+	// day; a leak that slow can wait for it. With the second check it is a day.
+	slowHours = 72
+	slowClimb = 23.0
 	// skipBlocks at the start of a process are not looked at: they are the first
 	// connections, and everything that is made once.
 	skipBlocks = 3
 	// confirmations is in how many hourly checks in a row a leak must show.
 	confirmations = 2
-	// youngConfirmations is the same before grownAge.
-	youngConfirmations = 4
 	// endChecks is after how many hourly checks without growth a leak is over.
 	endChecks = 24
 	// urgentTime before the memory limit a leak is urgent.
 	urgentTime = 24 * time.Hour
-
-	// retainedLeast and retainedChecks: so many closed connections that the
-	// collector could have freed, growing over so many blocks in a row.
-	retainedLeast  = 10
-	retainedChecks = 3
 )
 
 // DetectorConfig says whom a Detector watches.
@@ -244,7 +243,7 @@ func (d *Detector) judge(c Class, now time.Time, y, r, load []float64, se, rss f
 			continue
 		}
 		speaks := OK
-		t.young = !c.Count() && isYoung(age, t, rss)
+		young := !c.Count() && isYoung(age, t, rss)
 		switch {
 		case !t.grows(floor):
 			raw, ok := testTrend(y, load, w.hours, perHour, 0, quantile)
@@ -255,7 +254,9 @@ func (d *Detector) judge(c Class, now time.Time, y, r, load []float64, se, rss f
 			speaks = Stepped
 		case t.shape == returning:
 			speaks = OK
-		case t.shape == saturating || t.young && (age < youngAge || t.fading):
+		case t.shape == saturating || young && (age < youngAge || t.fading):
+			speaks = Warming
+		case !c.Count() && t.growth/float64(t.hours) < rss/slowHours && climbed(r) < slowClimb:
 			speaks = Warming
 		default:
 			speaks = Leaking
@@ -274,7 +275,16 @@ func (d *Detector) judge(c Class, now time.Time, y, r, load []float64, se, rss f
 // warm-up. Fast growth need not wait.
 func isYoung(age time.Duration, t trend, rss float64) bool {
 	perHour := t.growth / float64(t.hours)
-	return age < youngAge && perHour < rss/24 || age >= youngAge && age < grownAge && perHour < rss/72
+	return age < youngAge && perHour < rss/24 || age >= youngAge && age < grownAge && perHour < rss/slowHours
+}
+
+// climbed is for how many hours a series has grown, by the bend where that began.
+func climbed(r []float64) float64 {
+	h := FitHinge(condense(r, perHour))
+	if math.IsInf(h.Half, 1) {
+		return 0
+	}
+	return float64(len(r))/float64(perHour) - h.At
 }
 
 // decide moves a class on and reports whether there is a verdict to tell.
@@ -285,12 +295,8 @@ func (d *Detector) decide(w *watch, c Class, now time.Time, state State, found t
 	} else {
 		w.fired = 0
 	}
-	needed := confirmations
-	if found.young {
-		needed = youngConfirmations
-	}
 	if !w.active {
-		if w.fired < needed {
+		if w.fired < confirmations {
 			if state != Leaking {
 				w.state = state
 			}
@@ -334,78 +340,6 @@ const (
 	toldStep = 1.25 // growth by which a verdict is told again
 )
 
-// retained looks at the exact count of closed connections that were not freed.
-// It needs no statistics: it is zero in a healthy process.
-func (d *Detector) retained() []Verdict {
-	i := Retained.Index()
-	w := &d.classes[i]
-	n := len(d.series.blocks)
-	at := func(back int) float64 {
-		if back >= n {
-			return math.NaN()
-		}
-		return d.series.blocks[n-1-back].Values[i]
-	}
-	if math.IsNaN(at(0)) {
-		return nil
-	}
-	rising := at(0) >= retainedLeast
-	for k := range retainedChecks - 1 {
-		rising = rising && at(k) > at(k+1)
-	}
-	state := OK
-	if rising {
-		state = Leaking
-	} else if w.active && at(0) >= retainedLeast {
-		state = Leaking // they are still there
-	}
-	now := d.series.blocks[n-1].Time()
-	switch {
-	case state == Leaking && !w.active:
-		w.active, w.state = true, Leaking
-		w.count++
-		w.leak = Verdict{ID: verdictID(d.cfg.Process, d.cfg.Start, Retained, w.count), Process: d.cfg.Process, Class: Retained,
-			State: Leaking, Time: now, Changed: now, WindowHours: 1, Growth: at(0), Kept: at(0), Cohort: retainedCohort(d.last.Zombies, d.last.Opened)}
-		return []Verdict{w.leak}
-	case state == OK && w.active:
-		w.active, w.state = false, OK
-		w.leak.State, w.leak.Changed, w.leak.Ended = OK, now, now
-		return []Verdict{w.leak}
-	}
-	if !w.active {
-		w.state = OK
-	}
-	return nil
-}
-
-const (
-	// retainedShare of the retained connections belongs to one cohort if it leaks
-	// alone, although the other one had at least retainedOthers connections.
-	retainedShare  = 0.95
-	retainedOthers = 50
-)
-
-// retainedCohort needs no comparison of processes: the retained connections
-// themselves are known.
-func retainedCohort(zombies, opened Opened) Cohort {
-	total := float64(zombies.total())
-	switch {
-	case total < retainedLeast:
-		return CohortUnknown
-	case float64(zombies.MTLS) >= retainedShare*total:
-		if opened.TLS < retainedOthers {
-			return CohortUndetermined
-		}
-		return CohortMTLS
-	case float64(zombies.TLS) >= retainedShare*total:
-		if opened.MTLS < retainedOthers {
-			return CohortUndetermined
-		}
-		return CohortTLS
-	}
-	return CohortBoth
-}
-
 // Standing returns the verdicts that stand.
 func (d *Detector) Standing() []Verdict {
 	var list []Verdict
@@ -428,52 +362,6 @@ func (d *Detector) recentRSS() float64 {
 		}
 	}
 	return cmp.Or(Quantile(list, 0.25), 1)
-}
-
-// Status is what a Detector says now.
-type Status struct {
-	Process string        `json:"process"`
-	Time    time.Time     `json:"time"`  // of the last sample
-	Age     float64       `json:"age_h"` // of the process, hours
-	State   State         `json:"state"` // the most serious of the classes
-	Classes []ClassStatus `json:"classes"`
-}
-
-// ClassStatus is one class of a Status.
-type ClassStatus struct {
-	Class Class   `json:"class"`
-	State State   `json:"state"`
-	Value float64 `json:"value"` // bytes, or a count, at the last sample
-	// PerConnection is what one connection adds, as estimated; Error its
-	// standard error.
-	PerConnection float64  `json:"per_connection"`
-	Error         float64  `json:"per_connection_error"`
-	Verdict       *Verdict `json:"verdict,omitempty"` // that stands
-}
-
-// Status returns the state of every class that is known.
-func (d *Detector) Status() Status {
-	s := Status{Process: d.cfg.Process, Time: d.last.Time, State: OK, Classes: []ClassStatus{}}
-	if !d.last.Time.IsZero() {
-		s.Age = d.last.Time.Sub(d.cfg.Start).Hours()
-	}
-	for i, c := range classes {
-		v := d.last.Values[i]
-		if math.IsNaN(v) || d.last.Time.IsZero() {
-			continue
-		}
-		w := d.classes[i]
-		cs := ClassStatus{Class: c, State: w.state, Value: v, PerConnection: finite(w.beta.Value), Error: finite(w.beta.SE)}
-		if w.active {
-			verdict := w.leak
-			cs.Verdict = &verdict
-		}
-		if w.state.Severity() > s.State.Severity() {
-			s.State = w.state
-		}
-		s.Classes = append(s.Classes, cs)
-	}
-	return s
 }
 
 // Beta is what one connection adds to each class, as estimated.

@@ -81,6 +81,8 @@ func TestStates(t *testing.T) {
 			}
 			s.Values[0] += 1e6 * h
 		}, OK},
+		{"a table that fills for most of a day", HeapLive, 62, func(h float64, s *Sample) { s.Values[0] += 1.2e6 * max(0, h-42) }, Warming},
+		{"a leak as slow, after a day", HeapLive, 68, func(h float64, s *Sample) { s.Values[0] += 1.2e6 * max(0, h-42) }, Leaking},
 		{"unknown class", OffHeap, 60, func(h float64, s *Sample) { s.Values[3] = math.NaN() }, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -90,7 +90,7 @@ func (m *Monitor) Sample(ctx context.Context) *Report {
 	verdicts, block := m.detector.Add(s)
 	var report *Report
 	if block != nil {
-		report = new(m.report(*block))
+		report = new(m.detector.Report(*block))
 	}
 	standing := m.detector.Standing()
 	m.mu.Unlock()
@@ -123,10 +123,11 @@ func (m *Monitor) look(ctx context.Context, s Sample, standing []Verdict) {
 	}
 }
 
-func (m *Monitor) report(b Block) Report {
-	r := Report{Process: m.detector.cfg.Process, Started: m.detector.cfg.Start, Block: b, Known: make(map[Class]float64, numClasses), Beta: make(map[Class]float64, numClasses)}
+// Report is a block with what one connection adds, as others are told it.
+func (d *Detector) Report(b Block) Report {
+	r := Report{Process: d.cfg.Process, Started: d.cfg.Start, Block: b, Known: make(map[Class]float64, numClasses), Beta: make(map[Class]float64, numClasses)}
 	r.Connections, r.RSS = finite(b.Connections), finite(b.RSS)
-	beta := m.detector.Beta()
+	beta := d.Beta()
 	for i, c := range classes {
 		if !math.IsNaN(b.Values[i]) {
 			r.Known[c], r.Beta[c] = b.Values[i], finite(beta[i])

@@ -21,9 +21,9 @@ type Block struct {
 }
 
 // Time is the end of the block.
-func (b Block) Time() time.Time { return time.Unix(0, (b.Number+1)*int64(blockTime)) }
+func (b Block) Time() time.Time { return time.Unix(0, (b.Number+1)*int64(BlockTime)) }
 
-func blockNumber(t time.Time) int64 { return t.UnixNano() / int64(blockTime) }
+func blockNumber(t time.Time) int64 { return t.UnixNano() / int64(BlockTime) }
 
 // gather collects the samples of the running block.
 type gather struct {

@@ -6,10 +6,10 @@ import (
 )
 
 const (
-	// blockTime is the resolution of everything that is tested.
-	blockTime    = 10 * time.Minute
-	blocksPerDay = int(24 * time.Hour / blockTime)
-	perHour      = int(time.Hour / blockTime)
+	// BlockTime is the resolution of everything that is tested.
+	BlockTime    = 10 * time.Minute
+	blocksPerDay = int(24 * time.Hour / BlockTime)
+	perHour      = int(time.Hour / BlockTime)
 
 	// keptBlocks is the longest window: 72 hours.
 	keptBlocks = 3 * 24 * perHour
@@ -65,7 +65,6 @@ type trend struct {
 	noise  float64 // standard deviation of the medians around the line
 	shape  shape
 	fading bool // it slows down, if only a little
-	young  bool // the process is: look twice
 }
 
 // grows reports whether there is growth beyond chance, noise and floor, be it a

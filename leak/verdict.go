@@ -80,7 +80,7 @@ func (d *Detector) forecast(v *Verdict, c Class, r []float64) {
 		return
 	}
 	end := float64(len(r)) / float64(perHour)
-	v.Onset = time.Unix(0, first*int64(blockTime)).Add(time.Duration(h.At * float64(time.Hour))).UTC()
+	v.Onset = time.Unix(0, first*int64(BlockTime)).Add(time.Duration(h.At * float64(time.Hour))).UTC()
 	v.Kept = max(v.Kept, h.Slope*(end-h.At))
 	day := Estimate{24 * h.Slope, 24 * max(0, h.Slope-h.Half), 24 * (h.Slope + h.Half)}
 	f := Forecast{PerDay: day}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"holdfast/leak"
+	"holdfast/leak/bench"
 )
 
 // leakBench measures the leak detector: on real gateways with faults, or on
@@ -56,7 +57,7 @@ func (c *leakBench) Run(e *env) error {
 	if !c.Synthetic {
 		return c.processes(e)
 	}
-	rep, err := leak.RunSynthetic(e.ctx, leak.SyntheticConfig{Seeds: c.Seeds, First: c.First, Hours: c.Hours, Noise: c.Noise, Rates: c.Rates, Fleets: c.Fleets})
+	rep, err := bench.RunSynthetic(e.ctx, bench.SyntheticConfig{Seeds: c.Seeds, First: c.First, Hours: c.Hours, Noise: c.Noise, Rates: c.Rates, Fleets: c.Fleets})
 	if err != nil {
 		return err
 	}
@@ -93,9 +94,9 @@ func (c *leakBench) processes(e *env) error {
 		return err
 	}
 	defer site.close()
-	cases, err := c.plan(site.faults)
+	cases, err := c.plan().Cases(site.faults)
 	if err != nil {
-		return err
+		return &usageError{fmt.Sprintf("--faults: %v; --list shows what there is", err)}
 	}
 	if c.List {
 		return e.print(map[string]any{"faults": site.faults, "cases": cases}, func(w io.Writer) { printPlan(w, site.faults, cases) })
@@ -104,16 +105,25 @@ func (c *leakBench) processes(e *env) error {
 	if err != nil {
 		return err
 	}
-	rep := scoreBench(c, len(cases), runs)
+	rep := bench.Score(c.plan(), version, len(cases), runs)
 	rep.Broken = broken
-	return e.print(rep, rep.print)
+	return e.print(rep, rep.Print)
 }
 
-func printPlan(w io.Writer, faults []benchFault, cases []benchCase) {
+// plan is the runs that the flags ask for.
+func (c *leakBench) plan() bench.Plan {
+	p := bench.Plan{Faults: c.Faults, Rates: c.Rates, Each: c.Each, First: c.First, Seeds: c.Seeds, Hours: c.Hours}
+	for _, place := range c.Placements {
+		p.Placements = append(p.Placements, bench.Placement(place))
+	}
+	return p
+}
+
+func printPlan(w io.Writer, faults []bench.Fault, cases []bench.Case) {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "FAULT\tLEAKS IN\t")
 	for _, f := range faults {
-		fmt.Fprintf(tw, "%s\t%s\t%s\n", f.Name, f.in(), f.Help)
+		fmt.Fprintf(tw, "%s\t%s\t%s\n", f.Name, f.In(), f.Help)
 	}
 	tw.Flush()
 	fmt.Fprintf(w, "\n%d runs:\n", len(cases))
@@ -122,7 +132,7 @@ func printPlan(w io.Writer, faults []benchFault, cases []benchCase) {
 	}
 }
 
-func printSynthetic(w io.Writer, rep leak.SyntheticReport) {
+func printSynthetic(w io.Writer, rep bench.SyntheticReport) {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "HEALTHY\tSERIES\tALARMS\tRAW MANN-KENDALL\tOLS ON RSS\tBLOCK MANN-KENDALL")
 	for _, h := range rep.Healthy {
@@ -139,7 +149,7 @@ func printSynthetic(w io.Writer, rep leak.SyntheticReport) {
 	fmt.Fprintln(tw, "\nDETECTOR\tPRECISION\tRECALL\tF1")
 	for _, d := range []struct {
 		name string
-		c    leak.Confusion
+		c    bench.Confusion
 	}{{"holdfast", rep.Detector}, {"raw Mann-Kendall", rep.RawMK}, {"OLS on RSS", rep.OLS}, {"block Mann-Kendall", rep.BlockMK}} {
 		fmt.Fprintf(tw, "%s\t%.3f\t%.3f\t%.3f\n", d.name, d.c.Precision(), d.c.Recall(), d.c.F1())
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"holdfast/fleet"
+	"holdfast/leak/bench"
 	"holdfast/ocpp"
 )
 
@@ -16,7 +17,7 @@ import (
 // number that follows day and night.
 type benchStations struct {
 	fleet *fleet.Fleet
-	kind  benchLoad
+	kind  bench.Load
 	r     *rand.Rand
 	mean  float64 // connections
 	churn float64 // reconnects of a station per hour
@@ -62,7 +63,7 @@ func poisson(r *rand.Rand, mean float64) int {
 // connections is how many there should be at an hour.
 func (s *benchStations) connections(hour float64) float64 {
 	n := s.mean * (1 + s.swing*math.Sin(2*math.Pi*(hour-s.phase)/24))
-	if s.kind == loadRamp {
+	if s.kind == bench.LoadRamp {
 		n *= 1 + 0.6*min(1, max(0, (hour-6)/60))
 	}
 	return n
@@ -79,7 +80,7 @@ func (s *benchStations) reconnectsPerHour() float64 {
 // pass lets the stations live from an hour on for dt hours, as fast as they can.
 func (s *benchStations) pass(ctx context.Context, hour, dt float64) error {
 	storm, every := 0.0, stormsEvery
-	if s.kind == loadStorms {
+	if s.kind == bench.LoadStorms {
 		every = manyStormsEvery
 	}
 	if s.r.Float64() < dt/every {

@@ -18,6 +18,7 @@ import (
 
 	"holdfast/fleet"
 	"holdfast/fleet/identity"
+	"holdfast/leak/bench"
 	"holdfast/ocpp"
 )
 
@@ -27,7 +28,7 @@ type benchSite struct {
 	binary string
 	dir    string
 	keep   bool
-	faults []benchFault
+	faults []bench.Fault
 	tls    []fleet.Identity
 	mtls   []fleet.Identity
 }

@@ -1,10 +1,12 @@
-package leak
+package bench
 
 import (
 	"context"
 	"math"
 	"runtime"
 	"sync"
+
+	"holdfast/leak"
 )
 
 // Confusion counts what a detector said of runs whose truth is known.
@@ -101,34 +103,37 @@ type HealthyCase struct {
 
 // LeakingCase is one class at one rate.
 type LeakingCase struct {
-	Class  Class     `json:"class"`
-	Bursty bool      `json:"bursty,omitempty"`
-	Rate   float64   `json:"percent_per_hour"`
-	Runs   int       `json:"runs"`
-	Found  int       `json:"found"`
-	Right  int       `json:"class_right"`
-	Delays []float64 `json:"delays_h"` // after the onset, of those found
+	Class  leak.Class `json:"class"`
+	Bursty bool       `json:"bursty,omitempty"`
+	Rate   float64    `json:"percent_per_hour"`
+	Runs   int        `json:"runs"`
+	Found  int        `json:"found"`
+	Right  int        `json:"class_right"`
+	Delays []float64  `json:"delays_h"` // after the onset, of those found
 }
 
 // outcome of one series.
 type outcome struct {
-	verdict            *Verdict
+	verdict            *leak.Verdict
 	raw, ols, block    bool
 	hoursAfter, actual float64 // delay; true slope of the class in bytes per day
 }
+
+// skipBlocks at the start are not shown to the other detectors either.
+const skipBlocks = 3
 
 // simulate runs one series through all detectors.
 func simulate(c Synthetic, hours int) outcome {
 	var o outcome
 	var naive Naive
-	d := NewDetector(DetectorConfig{Process: "synthetic"})
+	d := leak.NewDetector(leak.DetectorConfig{Process: "synthetic", Start: syntheticStart})
 	skip := skipBlocks
-	c.Run(hours, func(s Sample) bool {
+	c.Run(hours, func(s leak.Sample) bool {
 		verdicts, block := d.Add(s)
 		for _, v := range verdicts {
 			if v.State.Leak() && o.verdict == nil {
 				o.verdict = &v
-				o.hoursAfter = v.Time.Sub(d.cfg.Start).Hours()
+				o.hoursAfter = v.Time.Sub(syntheticStart).Hours()
 				if c.Leak != nil {
 					o.hoursAfter -= c.Leak.Onset
 				}
@@ -172,12 +177,12 @@ func RunSynthetic(ctx context.Context, cfg SyntheticConfig) (SyntheticReport, er
 		}
 	}
 	type leakCase struct {
-		class    Class
+		class    leak.Class
 		bursty   bool
 		scenario Scenario
 	}
-	for _, l := range []leakCase{{HeapLive, false, Diurnal}, {HeapLive, true, Diurnal}, {HeapLive, false, Ramp}, {OffHeap, false, Diurnal},
-		{Goroutines, false, Diurnal}, {SocketBuffers, false, Diurnal}, {Metadata, false, Diurnal}, {Files, false, Diurnal}, {Threads, false, Diurnal}, {HeapUnused, false, Diurnal}} {
+	for _, l := range []leakCase{{leak.HeapLive, false, Diurnal}, {leak.HeapLive, true, Diurnal}, {leak.HeapLive, false, Ramp}, {leak.OffHeap, false, Diurnal},
+		{leak.Goroutines, false, Diurnal}, {leak.SocketBuffers, false, Diurnal}, {leak.Metadata, false, Diurnal}, {leak.Files, false, Diurnal}, {leak.Threads, false, Diurnal}, {leak.HeapUnused, false, Diurnal}} {
 		for _, rate := range cfg.Rates {
 			rep.Leaking = append(rep.Leaking, LeakingCase{Class: l.class, Bursty: l.bursty, Rate: rate, Runs: cfg.Seeds})
 			for k := range cfg.Seeds {
@@ -198,7 +203,7 @@ func RunSynthetic(ctx context.Context, cfg SyntheticConfig) (SyntheticReport, er
 			for k := range cfg.Fleets {
 				f := SyntheticFleet{Pods: pods, Hours: cfg.Hours, Seed: cfg.First + uint64(k), Placement: place}
 				if bytes > 0 {
-					f.Leak = &SyntheticLeak{Class: HeapLive, Onset: 1 + 29*float64(k%31)/31, PerMTLS: bytes}
+					f.Leak = &SyntheticLeak{Class: leak.HeapLive, Onset: 1 + 29*float64(k%31)/31, PerMTLS: bytes}
 				}
 				runs = append(runs, run{healthy: -1, leaking: -1, fleet: len(rep.Fleets) - 1, f: f})
 			}
@@ -276,9 +281,9 @@ func (f *FleetCase) count(o FleetOutcome, l *SyntheticLeak) {
 			f.FleetHours = append(f.FleetHours, o.Fleet-l.Onset)
 		}
 	}
-	f.Right += btoi(o.Last == CohortMTLS && l != nil)
-	f.Undetermined += btoi(o.Last == CohortUndetermined)
-	f.Wrong += btoi(o.Cohorts[CohortTLS] || o.Cohorts[CohortBoth] || l == nil && o.Cohorts[CohortMTLS])
+	f.Right += btoi(o.Last == leak.CohortMTLS && l != nil)
+	f.Undetermined += btoi(o.Last == leak.CohortUndetermined)
+	f.Wrong += btoi(o.Cohorts[leak.CohortTLS] || o.Cohorts[leak.CohortBoth] || l == nil && o.Cohorts[leak.CohortMTLS])
 }
 
 func btoi(b bool) int {

@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"fmt"
@@ -11,8 +11,8 @@ import (
 	"holdfast/leak"
 )
 
-// benchReport is what the detector made of all runs.
-type benchReport struct {
+// Report is what the detector made of all runs.
+type Report struct {
 	Version string `json:"version"`
 	First   uint64 `json:"first_seed"`
 	Seeds   int    `json:"seeds"`
@@ -20,10 +20,10 @@ type benchReport struct {
 	Planned int    `json:"runs_planned"` // all, or more than there was time for
 	Broken  int    `json:"runs_failed"`  // which do not count
 
-	Detector benchScore `json:"detector"`
-	RawMK    benchScore `json:"raw_mann_kendall"`
-	OLS      benchScore `json:"ols"`
-	BlockMK  benchScore `json:"block_mann_kendall"`
+	Detector Tally `json:"detector"`
+	RawMK    Tally `json:"raw_mann_kendall"`
+	OLS      Tally `json:"ols"`
+	BlockMK  Tally `json:"block_mann_kendall"`
 
 	ClassRight int `json:"class_right"` // of the gateways that were found
 	// RunsLeaking with a fault at the full rate of 0.2 %/h or more, RunsFound by a
@@ -31,18 +31,18 @@ type benchReport struct {
 	RunsLeaking int `json:"runs_leaking"`
 	RunsFound   int `json:"runs_found"`
 
-	Faults  []*benchRow                     `json:"faults"`
-	Rates   []*benchRow                     `json:"rates"`
-	Healthy []*benchHealthy                 `json:"healthy"`
-	Cohorts map[leak.Placement]*benchCohort `json:"cohorts"`
+	Faults  []*Row                   `json:"faults"`
+	Rates   []*Row                   `json:"rates"`
+	Healthy []*HealthyRow            `json:"healthy"`
+	Cohorts map[Placement]*CohortRow `json:"cohorts"`
 
-	CPUPercent float64       `json:"overhead_cpu_percent"` // of one processor, a sample every 30 s
-	Targets    []benchTarget `json:"targets"`
-	Runs       []benchRun    `json:"runs"`
+	CPUPercent float64  `json:"overhead_cpu_percent"` // of one processor, a sample every 30 s
+	Targets    []Target `json:"targets"`
+	Runs       []Run    `json:"runs"`
 }
 
-// benchScore counts gateways.
-type benchScore struct {
+// Tally counts gateways.
+type Tally struct {
 	// Sure leak 0.2 % an hour or more, Slow ones less.
 	Sure      int     `json:"leaking"`
 	SureFound int     `json:"leaking_found"`
@@ -57,7 +57,7 @@ type benchScore struct {
 	PerPodDay float64 `json:"false_alarms_per_pod_day"`
 }
 
-func (s *benchScore) finish() {
+func (s *Tally) finish() {
 	found := s.SureFound + s.SlowFound
 	s.Precision = share(found, found+s.Alarmed)
 	s.Recall = share(s.SureFound, s.Sure)
@@ -76,9 +76,9 @@ func share(a, b int) float64 {
 	return float64(a) / float64(b)
 }
 
-// benchRow is the gateways that leak 0.2 % an hour or more of one fault, or at
+// Row is the gateways that leak 0.2 % an hour or more of one fault, or at
 // one rate.
-type benchRow struct {
+type Row struct {
 	Name       string    `json:"name"`
 	Gateways   int       `json:"gateways"`
 	Found      int       `json:"found"`
@@ -86,8 +86,8 @@ type benchRow struct {
 	Delays     []float64 `json:"delay_hours"`
 }
 
-// benchHealthy is the runs without a leak of one kind.
-type benchHealthy struct {
+// HealthyRow is the runs without a leak of one kind.
+type HealthyRow struct {
 	Name     string `json:"name"`
 	Gateways int    `json:"gateways"`
 	Alarms   int    `json:"alarms"`
@@ -96,8 +96,8 @@ type benchHealthy struct {
 	BlockMK  int    `json:"block_mann_kendall"`
 }
 
-// benchCohort is the runs with a leak that was found, of one placement.
-type benchCohort struct {
+// CohortRow is the runs with a leak that was found, of one placement.
+type CohortRow struct {
 	Runs         int `json:"runs"`
 	Right        int `json:"right"`
 	Undetermined int `json:"undetermined"`
@@ -105,8 +105,8 @@ type benchCohort struct {
 	WrongEver    int `json:"wrong_at_any_time"`
 }
 
-// benchTarget is a figure beside what it should be.
-type benchTarget struct {
+// Target is a figure beside what it should be.
+type Target struct {
 	Name   string  `json:"name"`
 	Target string  `json:"target"`
 	Value  float64 `json:"value"`
@@ -117,10 +117,10 @@ type benchTarget struct {
 // sureRate is from which rate on, in percent an hour, a leak must be found.
 const sureRate = 0.2
 
-// scoreBench adds up the runs.
-func scoreBench(c *leakBench, planned int, runs []benchRun) *benchReport {
-	rep := &benchReport{Version: version, First: c.First, Seeds: c.Seeds, Hours: c.Hours, Planned: planned, Runs: runs, Cohorts: make(map[leak.Placement]*benchCohort),
-		Faults: []*benchRow{}, Rates: []*benchRow{}, Healthy: []*benchHealthy{}}
+// Score adds up the runs of a plan, of which so many more were planned.
+func Score(p Plan, version string, planned int, runs []Run) *Report {
+	rep := &Report{Version: version, First: p.First, Seeds: p.Seeds, Hours: p.Hours, Planned: planned, Runs: runs, Cohorts: make(map[Placement]*CohortRow),
+		Faults: []*Row{}, Rates: []*Row{}, Healthy: []*HealthyRow{}}
 	var cpu, samples int64
 	for i := range runs {
 		rep.add(&runs[i])
@@ -128,7 +128,7 @@ func scoreBench(c *leakBench, planned int, runs []benchRun) *benchReport {
 			cpu, samples = cpu+g.CPU, samples+int64(g.Samples)
 		}
 	}
-	for _, s := range []*benchScore{&rep.Detector, &rep.RawMK, &rep.OLS, &rep.BlockMK} {
+	for _, s := range []*Tally{&rep.Detector, &rep.RawMK, &rep.OLS, &rep.BlockMK} {
 		s.finish()
 	}
 	if samples > 0 {
@@ -138,20 +138,20 @@ func scoreBench(c *leakBench, planned int, runs []benchRun) *benchReport {
 	return rep
 }
 
-func (rep *benchReport) add(r *benchRun) {
+func (rep *Report) add(r *Run) {
 	onset := r.Onset
 	if !r.Leaks {
 		onset = float64(rep.Hours)
 	}
-	found := slices.ContainsFunc(r.Fleet, func(v *benchVerdict) bool { return v.Hour >= onset && r.Leaks })
-	rep.Detector.Alarmed += btoi(slices.ContainsFunc(r.Fleet, func(v *benchVerdict) bool { return v.Hour < onset || !r.Leaks }))
-	var healthy *benchHealthy
+	found := slices.ContainsFunc(r.Fleet, func(v *Verdict) bool { return v.Hour >= onset && r.Leaks })
+	rep.Detector.Alarmed += btoi(slices.ContainsFunc(r.Fleet, func(v *Verdict) bool { return v.Hour < onset || !r.Leaks }))
+	var healthy *HealthyRow
 	if !r.Leaks {
 		name := r.Fault
-		if name == faultNone {
+		if name == NoFault {
 			name = string(r.Load) + " load"
 		}
-		healthy = rowOf(&rep.Healthy, func(h *benchHealthy) bool { return h.Name == name }, &benchHealthy{Name: name})
+		healthy = rowOf(&rep.Healthy, func(h *HealthyRow) bool { return h.Name == name }, &HealthyRow{Name: name})
 	}
 	for i := range r.Gateways {
 		g := &r.Gateways[i]
@@ -159,7 +159,7 @@ func (rep *benchReport) add(r *benchRun) {
 		if g.Rate == 0 {
 			until = float64(rep.Hours)
 		}
-		var first *benchVerdict
+		var first *Verdict
 		hours := make([]float64, 0, len(g.Verdicts))
 		for _, v := range g.Verdicts {
 			hours = append(hours, v.Hour)
@@ -168,7 +168,7 @@ func (rep *benchReport) add(r *benchRun) {
 			}
 		}
 		for _, d := range []struct {
-			score *benchScore
+			score *Tally
 			hours []float64
 		}{{&rep.Detector, hours}, {&rep.RawMK, g.RawMK}, {&rep.OLS, g.OLS}, {&rep.BlockMK, g.BlockMK}} {
 			d.score.add(g.Rate, until, d.hours)
@@ -190,9 +190,9 @@ func (rep *benchReport) add(r *benchRun) {
 			continue
 		}
 		rate := fmt.Sprintf("%g %%/h", r.Rate)
-		for _, row := range []*benchRow{
-			rowOf(&rep.Faults, func(w *benchRow) bool { return w.Name == r.Fault }, &benchRow{Name: r.Fault}),
-			rowOf(&rep.Rates, func(w *benchRow) bool { return w.Name == rate }, &benchRow{Name: rate}),
+		for _, row := range []*Row{
+			rowOf(&rep.Faults, func(w *Row) bool { return w.Name == r.Fault }, &Row{Name: r.Fault}),
+			rowOf(&rep.Rates, func(w *Row) bool { return w.Name == rate }, &Row{Name: rate}),
 		} {
 			row.Gateways++
 			if first != nil {
@@ -214,7 +214,7 @@ func (rep *benchReport) add(r *benchRun) {
 	}
 	c := rep.Cohorts[r.Placement]
 	if c == nil {
-		c = &benchCohort{}
+		c = &CohortRow{}
 		rep.Cohorts[r.Placement] = c
 	}
 	wrong := func(named leak.Cohort) bool {
@@ -237,7 +237,7 @@ func rowOf[T any](list *[]*T, is func(*T) bool, fresh *T) *T {
 }
 
 // add counts a gateway that leaks rate percent an hour from the hour until on.
-func (s *benchScore) add(rate, until float64, alarms []float64) {
+func (s *Tally) add(rate, until float64, alarms []float64) {
 	s.PodDays += until / 24
 	s.Alarmed += btoi(slices.ContainsFunc(alarms, func(h float64) bool { return h < until || rate == 0 }))
 	found := rate > 0 && slices.ContainsFunc(alarms, func(h float64) bool { return h >= until })
@@ -254,9 +254,9 @@ func (s *benchScore) add(rate, until float64, alarms []float64) {
 }
 
 // targets compares with what was promised.
-func (rep *benchReport) targets() {
+func (rep *Report) targets() {
 	add := func(name string, atLeast bool, limit, value float64, of string) {
-		t := benchTarget{Name: name, Target: fmt.Sprintf("≤ %g", limit), Value: value, Met: value <= limit, Of: of}
+		t := Target{Name: name, Target: fmt.Sprintf("≤ %g", limit), Value: value, Met: value <= limit, Of: of}
 		if atLeast {
 			t.Target, t.Met = fmt.Sprintf("≥ %g", limit), value >= limit
 		}
@@ -268,10 +268,10 @@ func (rep *benchReport) targets() {
 	add("recall at 0.2 %/h or more", true, 0.95, d.Recall, fmt.Sprintf("%d of %d gateways", d.SureFound, d.Sure))
 	add("false alarms a pod-day", false, 0.005, d.PerPodDay, fmt.Sprintf("%d in %.0f pod-days", d.Alarmed, d.PodDays))
 	add("class right", true, 0.95, share(rep.ClassRight, found), fmt.Sprintf("%d of %d", rep.ClassRight, found))
-	var told, uniform benchCohort
+	var told, uniform CohortRow
 	for p, c := range rep.Cohorts {
 		sum := &told
-		if p == leak.Uniform {
+		if p == Uniform {
 			sum = &uniform
 		}
 		sum.Runs, sum.Right, sum.WrongEver = sum.Runs+c.Runs, sum.Right+c.Right, sum.WrongEver+c.WrongEver
@@ -285,7 +285,8 @@ func (rep *benchReport) targets() {
 	add("overhead, percent of a processor", false, 0.5, rep.CPUPercent, fmt.Sprintf("a sample every %s", leak.SampleInterval))
 }
 
-func (rep *benchReport) print(w io.Writer) {
+// Print writes it for people.
+func (rep *Report) Print(w io.Writer) {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	table := func(head string) { fmt.Fprintf(tw, "\n%s\n", head) }
 	fmt.Fprintf(w, "%d of %d runs of %d hours, seeds %d to %d\n", len(rep.Runs), rep.Planned, rep.Hours, rep.First, rep.First+uint64(rep.Seeds)-1)
@@ -298,7 +299,7 @@ func (rep *benchReport) print(w io.Writer) {
 	}
 	for _, list := range []struct {
 		head string
-		rows []*benchRow
+		rows []*Row
 	}{{"FAULT", rep.Faults}, {"FULL RATE", rep.Rates}} {
 		table(list.head + "\tGATEWAYS\tFOUND\tCLASS RIGHT\tDELAY H, MEDIAN / P90")
 		for _, r := range list.rows {
@@ -317,7 +318,7 @@ func (rep *benchReport) print(w io.Writer) {
 	table("DETECTOR\tPRECISION\tRECALL\tF1\tFALSE ALARMS A POD-DAY\tBELOW 0.2 %/H FOUND")
 	for _, d := range []struct {
 		name string
-		s    *benchScore
+		s    *Tally
 	}{{"holdfast", &rep.Detector}, {"raw Mann-Kendall", &rep.RawMK}, {"OLS on RSS", &rep.OLS}, {"block Mann-Kendall", &rep.BlockMK}} {
 		fmt.Fprintf(tw, "%s\t%.3f\t%.3f\t%.3f\t%.4f\t%d of %d\n", d.name, d.s.Precision, d.s.Recall, d.s.F1, d.s.PerPodDay, d.s.SlowFound, d.s.Slow)
 	}
@@ -330,7 +331,7 @@ func (rep *benchReport) print(w io.Writer) {
 	var missed []string
 	for i := range rep.Runs {
 		if r := &rep.Runs[i]; r.missed() != "" {
-			missed = append(missed, fmt.Sprintf("%s: %s (%s)", r.benchCase, r.missed(), r.outcome()))
+			missed = append(missed, fmt.Sprintf("%s: %s (%s)", r.Case, r.missed(), r.Outcome()))
 		}
 	}
 	if len(missed) > 0 {
@@ -342,7 +343,7 @@ func (rep *benchReport) print(w io.Writer) {
 }
 
 // missed says what the detector got wrong in a run.
-func (r *benchRun) missed() string {
+func (r *Run) missed() string {
 	var why []string
 	for i, g := range r.Gateways {
 		found := false

@@ -1,4 +1,4 @@
-package leak
+package bench
 
 import (
 	"fmt"
@@ -6,6 +6,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"time"
+
+	"holdfast/leak"
 )
 
 // Scenario is what happens to a simulated healthy process beside its daily life.
@@ -30,7 +32,7 @@ func Scenarios() []Scenario {
 
 // SyntheticLeak is what leaks in a simulated process.
 type SyntheticLeak struct {
-	Class  Class
+	Class  leak.Class
 	Rate   float64 // percent of the resident set, per hour
 	Onset  float64 // hours after the start
 	Bursty bool    // in bursts some hours apart
@@ -61,7 +63,7 @@ const (
 var syntheticStart = time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC)
 
 // Run feeds the samples of so many hours to f until it returns false.
-func (c Synthetic) Run(hours int, f func(Sample) bool) {
+func (c Synthetic) Run(hours int, f func(leak.Sample) bool) {
 	name := fnv.New64a()
 	fmt.Fprint(name, c.Scenario, c.Leak) // other cases get other numbers
 	r := rand.New(rand.NewPCG(c.Seed, name.Sum64()))
@@ -81,12 +83,12 @@ func (c Synthetic) Run(hours int, f func(Sample) bool) {
 	n0 := between(8000, 12000)
 	swing, phase := between(0.05, 0.3), between(0, syntheticDay)
 	loadPhase := phase + between(-4, 4) // messages follow the connections, not quite
-	beta := Values{}
-	for i, class := range classes {
-		beta[i] = map[Class]float64{HeapLive: 3700, HeapUnused: 350, Metadata: 190, OffHeap: 20, Files: 1}[class] * between(0.9, 1.1)
+	beta := leak.Values{}
+	for i, class := range leak.Classes() {
+		beta[i] = map[leak.Class]float64{leak.HeapLive: 3700, leak.HeapUnused: 350, leak.Metadata: 190, leak.OffHeap: 20, leak.Files: 1}[class] * between(0.9, 1.1)
 	}
-	beta[Files.Index()] = 1
-	base := Values{between(15, 30) * (1 << 20), 4 << 20, 6 << 20, 2 << 20, 0, 60, 12, 30}
+	beta[leak.Files.Index()] = 1
+	base := leak.Values{between(15, 30) * (1 << 20), 4 << 20, 6 << 20, 2 << 20, 0, 60, 12, 30}
 	rss0 := base[0] + base[1] + base[2] + base[3] + 24<<20 + n0*(beta[0]*1.3+beta[1]+beta[2])
 	loadShare := between(0.01, 0.04) * noise
 
@@ -105,7 +107,7 @@ func (c Synthetic) Run(hours int, f func(Sample) bool) {
 	}
 	var nNoise, load, wander, meta, unusedHigh, socketNoise float64
 	storm, pods := 0.0, 1.0
-	var opened Opened
+	var opened leak.Opened
 	highest := 0.0
 	before := n0
 	dt := syntheticInterval.Hours()
@@ -186,35 +188,35 @@ func (c Synthetic) Run(hours int, f func(Sample) bool) {
 				leaked += step * (1 + 0.1*r.NormFloat64())
 			}
 			switch l.Class {
-			case HeapLive:
+			case leak.HeapLive:
 				live += leaked
-			case HeapUnused:
+			case leak.HeapUnused:
 				unused += leaked
-			case Metadata:
+			case leak.Metadata:
 				meta += 0
-			case OffHeap:
+			case leak.OffHeap:
 				offHeap += leaked
-			case SocketBuffers:
+			case leak.SocketBuffers:
 				sockets += leaked
-			case Goroutines:
+			case leak.Goroutines:
 				live += leaked / 2
 				goroutines += leaked / goroutineBytes
-			case Threads:
+			case leak.Threads:
 				threads += leaked / (32 << 10)
-			case Files:
+			case leak.Files:
 				live += leaked / 8
 				files += leaked / socketKeeps
 			}
 		}
 		metadata := meta
-		if c.Leak != nil && c.Leak.Class == Metadata {
+		if c.Leak != nil && c.Leak.Class == leak.Metadata {
 			metadata += leaked
 		}
 		offHeap += 0.0008 * rss0 * noise * r.NormFloat64()
-		s := Sample{
+		s := leak.Sample{
 			Time: start.Add(time.Duration(k) * syntheticInterval), Connections: int(n), Opened: opened,
 			RSS: int64(live*1.25 + unused + metadata + offHeap + 24<<20), Limit: int64(4 * rss0), GOGC: 25,
-			Values: Values{live, unused, metadata, offHeap, sockets, math.Round(goroutines), threads, files, 0},
+			Values: leak.Values{live, unused, metadata, offHeap, sockets, math.Round(goroutines), threads, files, 0},
 		}
 		s.WorkingSet = s.RSS + int64(n)*3900 + int64(sockets)
 		if !f(s) {

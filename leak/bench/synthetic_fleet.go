@@ -1,9 +1,11 @@
-package leak
+package bench
 
 import (
 	"fmt"
 	"iter"
 	"math"
+
+	"holdfast/leak"
 )
 
 // Placement is how the share of mutual TLS is spread over gateways. The list is
@@ -40,28 +42,28 @@ type SyntheticFleet struct {
 
 // FleetOutcome is how a simulated fleet fared. Hours without a verdict are NaN.
 type FleetOutcome struct {
-	Single  float64         // until the first verdict of any process on its own
-	Fleet   float64         // until the first verdict over the fleet
-	Flagged int             // processes with a verdict of their own
-	Cohorts map[Cohort]bool // that were named at any time
-	Last    Cohort          // that was named last
+	Single  float64              // until the first verdict of any process on its own
+	Fleet   float64              // until the first verdict over the fleet
+	Flagged int                  // processes with a verdict of their own
+	Cohorts map[leak.Cohort]bool // that were named at any time
+	Last    leak.Cohort          // that was named last
 }
 
 // Run simulates the pods side by side and compares them as a csms does.
 func (f SyntheticFleet) Run() FleetOutcome {
 	type pod struct {
-		next    func() (Sample, bool)
-		monitor *Monitor
+		next     func() (leak.Sample, bool)
+		detector *leak.Detector
 	}
-	contrast := NewContrast(nil)
-	out := FleetOutcome{Single: math.NaN(), Fleet: math.NaN(), Cohorts: make(map[Cohort]bool)}
+	contrast := leak.NewContrast(nil)
+	out := FleetOutcome{Single: math.NaN(), Fleet: math.NaN(), Cohorts: make(map[leak.Cohort]bool)}
 	flagged := make(map[string]bool)
-	hear := func(v Verdict) {
+	hear := func(v leak.Verdict) {
 		if !v.State.Leak() {
 			return
 		}
 		at := &out.Single
-		if v.Process == Fleet {
+		if v.Process == leak.Fleet {
 			at = &out.Fleet
 		} else {
 			flagged[v.Process] = true
@@ -69,7 +71,7 @@ func (f SyntheticFleet) Run() FleetOutcome {
 		if math.IsNaN(*at) {
 			*at = v.Time.Sub(syntheticStart).Hours()
 		}
-		if v.Cohort != CohortUnknown {
+		if v.Cohort != leak.CohortUnknown {
 			out.Cohorts[v.Cohort], out.Last = true, v.Cohort
 		}
 	}
@@ -80,9 +82,9 @@ func (f SyntheticFleet) Run() FleetOutcome {
 			share = -1
 		}
 		c := Synthetic{Seed: f.Seed*1000 + uint64(i), Scenario: Diurnal, MTLSShare: share, Leak: f.Leak}
-		next, stop := iter.Pull(func(yield func(Sample) bool) { c.Run(f.Hours, yield) })
+		next, stop := iter.Pull(func(yield func(leak.Sample) bool) { c.Run(f.Hours, yield) })
 		defer stop()
-		pods[i] = pod{next, NewMonitor(MonitorConfig{Detector: DetectorConfig{Process: fmt.Sprint("gateway/", i)}})}
+		pods[i] = pod{next, leak.NewDetector(leak.DetectorConfig{Process: fmt.Sprint("gateway/", i)})}
 	}
 	for {
 		for _, p := range pods {
@@ -91,14 +93,14 @@ func (f SyntheticFleet) Run() FleetOutcome {
 				out.Flagged = len(flagged)
 				return out
 			}
-			verdicts, block := p.monitor.detector.Add(s)
+			verdicts, block := p.detector.Add(s)
 			for _, v := range verdicts {
 				hear(contrast.Hear(v))
 			}
 			if block == nil {
 				continue
 			}
-			for _, v := range contrast.Add(p.monitor.report(*block)) {
+			for _, v := range contrast.Add(p.detector.Report(*block)) {
 				hear(v)
 			}
 		}
