@@ -299,9 +299,13 @@ func (s *station) busy() bool {
 	return false
 }
 
-// settle ends every session for good.
+// settle ends every session for good. A silent station finds its network working
+// again.
 func (s *station) settle() {
 	s.settled = true
+	if s.conn != nil && s.conn.mute.Load() {
+		s.abandon()
+	}
 	now := s.f.elapsed()
 	for i := range s.connectors {
 		switch s.connectors[i].phase {

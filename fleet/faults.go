@@ -84,8 +84,8 @@ const (
 
 // Provoke makes a running, connected station misbehave, with a fault that is
 // neither Connecting nor a Quirk. Where that ends the connection it comes back by
-// its back-off; a silent station comes back once the server has closed its
-// connection.
+// its back-off; a silent station once the server has closed its connection, its
+// own pings stay unanswered (Config.PingInterval), or at Settle.
 func (f *Fleet) Provoke(id ocpp.StationID, fault Fault) error {
 	s, ok := f.byID[id.Fold()]
 	if !ok {
@@ -99,8 +99,6 @@ func (f *Fleet) Provoke(id ocpp.StationID, fault Fault) error {
 	switch {
 	case fault == NoFault || fault.Connecting() || fault.Quirk():
 		return fmt.Errorf("fleet: %s is nothing that a connected station does", fault)
-	case fault == Silent:
-		s.line.mute.Store(true)
 	default:
 		s.fault = fault
 		if s.idle {
@@ -124,6 +122,9 @@ func (s *station) takeFault() {
 		s.disconnect(func(c *conn) { c.close(closeNormal, "") })
 	case Cut:
 		s.disconnect((*conn).reset)
+	case Silent:
+		s.conn.fallSilent()
+		return
 	default:
 		s.misbehave(fault)
 		return
@@ -194,7 +195,7 @@ func (f *Fleet) Probe(ctx context.Context, id ocpp.StationID, fault Fault) error
 		c.reset()
 		return nil
 	case Silent:
-		c.mute.Store(true)
+		c.fallSilent()
 		return drain(c, br)
 	case NoSubprotocol:
 		err := drain(c, br) // a server has to close it at once

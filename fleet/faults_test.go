@@ -114,6 +114,49 @@ func TestProvoke(t *testing.T) {
 	}
 }
 
+// TestSilence: a station on a silent line comes back when its own pings find out,
+// or at Settle. The server is not told: the old connection is still open then.
+func TestSilence(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		ping time.Duration
+	}{{"pings", 100 * time.Millisecond}, {"settle", 0}} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newTestServer(t, ocpp.ProfilePlain, nil)
+			f, stop := testFleet(t, s, nil, ocpp.ProfilePlain, ocpp.V16, 1, func(c *Config) {
+				c.Behaviour, c.PingInterval = passive(), tt.ping
+			})
+			eventually(t, "quiet", func() bool { s := f.Stats(); return s.Connects == 1 && s.Sent > 0 && s.Outstanding == 0 })
+			var old *serverConn
+			s.look("CS-0", func(st *testStation) { old = st.c })
+			if err := f.Provoke("CS-0", Silent); err != nil {
+				t.Fatal(err)
+			}
+			if tt.ping == 0 {
+				f.Settle(t.Context())
+			}
+			pings := 0
+			eventually(t, "another connection", func() (ok bool) {
+				s.look("CS-0", func(st *testStation) { ok, pings = st.connects == 2 && st.c != old, st.pings })
+				return ok
+			})
+			eventually(t, "it is used", func() (ok bool) {
+				s.look("CS-0", func(st *testStation) { ok = tt.ping == 0 || st.pings > pings })
+				return ok && f.Stats().Connected[1] == 1
+			})
+			s.look("CS-0", func(st *testStation) {
+				if st.pongs != 1 || st.ends != 0 {
+					t.Errorf("%d pongs as a goodbye, %d connections ended", st.pongs, st.ends)
+				}
+			})
+			if errors := f.Stats().Errors; len(errors) > 0 {
+				t.Errorf("errors: %v", errors)
+			}
+			stop() // waits for what reads the old one, too
+		})
+	}
+}
+
 // TestPing: a server that does not pong is left.
 func TestPing(t *testing.T) {
 	s := newTestServer(t, ocpp.ProfilePlain, nil)

@@ -161,13 +161,7 @@ func (l *Line) Send(size int) error {
 }
 
 // FallSilent answers nothing any more, as a station behind a NAT that forgot it.
-// It says goodbye with a pong that nobody asked for (RFC 6455 §5.5.3), so that a
-// server that requires pongs only of stations that send some requires them.
-func (l *Line) FallSilent() error {
-	err := l.c.write(opPong, nil)
-	l.c.mute.Store(true)
-	return err
-}
+func (l *Line) FallSilent() error { return l.c.fallSilent() }
 
 // Ended is closed when the connection has ended.
 func (l *Line) Ended() <-chan struct{} { return l.ended }

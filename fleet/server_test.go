@@ -57,7 +57,7 @@ type testStation struct {
 	resultErrors int
 	record       []*RecordedTransaction
 	c            *serverConn // nil while offline
-	connects,
+	connects, ends,
 	pings, pongs int
 	waiting  map[ocpp.MessageID]chan ocpp.Frame
 	offline  int                           // events with offline:true
@@ -137,6 +137,7 @@ func (s *testServer) upgrade(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 	st.serve(c)
 	s.mu.Lock()
+	st.ends++
 	if st.c == c {
 		st.c = nil
 	}

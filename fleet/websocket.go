@@ -114,7 +114,9 @@ func (c *conn) readMessage(br *bufio.Reader) ([]byte, error) {
 	if _, err := io.ReadFull(br, head[:2]); err != nil {
 		return nil, err
 	}
-	c.heard = true
+	if !c.mute.Load() {
+		c.heard = true
+	}
 	final, op := head[0]&0x80 != 0, head[0]&0x0f
 	if head[0]&0x70 != 0 {
 		return nil, c.fail(closeProtocol, "reserved bits without an extension")
@@ -269,6 +271,16 @@ func applyMask(b []byte, mask uint32) {
 	for i := range b {
 		b[i] ^= byte(mask >> (24 - 8*(i&3)))
 	}
+}
+
+// fallSilent makes the connection one whose network has forgotten it: nothing is
+// answered any more, and what arrives is not heard. It says goodbye with a pong that
+// nobody asked for (RFC 6455 §5.5.3), so that a server that requires pongs only of
+// stations that send some requires them.
+func (c *conn) fallSilent() error {
+	err := c.write(opPong, nil)
+	c.mute.Store(true)
+	return err
 }
 
 // reset cuts the connection with a TCP RST: no close frame, no TLS alert.
