@@ -36,6 +36,9 @@ const (
 var errorNames = [errorKinds]string{"dial", "tls", "upgrade", "unauthorized", "not_found", "refused", "subprotocol",
 	"closed", "lost", "protocol", "timeout", "callerror", "stray_answer", "discarded", "queue_full"}
 
+// ErrorKinds are the kinds of Stats.Errors.
+func ErrorKinds() []string { return errorNames[:] }
+
 // Stats is what a fleet is doing and has done.
 type Stats struct {
 	Stations  int
@@ -50,9 +53,7 @@ type Stats struct {
 	// Transactions are those that run now; Queued the transaction messages that
 	// wait for their acknowledgement; Outstanding the CALLs without an answer.
 	Transactions, Queued, Outstanding int
-	// Errors by kind: dial, tls, upgrade, unauthorized, not_found, refused,
-	// subprotocol, closed, lost, protocol, timeout, callerror, stray_answer,
-	// discarded, queue_full. Kinds that did not happen are left out.
+	// Errors by kind, see ErrorKinds. Kinds that did not happen are left out.
 	Errors map[string]uint64
 	// CallTime is from the time at which a CALL was to be sent to its answer (see
 	// CallRecord), ConnectTime from dialing to the end of the upgrade.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"encoding/xml"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"holdfast/api"
 	"holdfast/fleet"
 	fleetreport "holdfast/fleet/report"
 )
@@ -36,6 +38,9 @@ phases:
 assert: [lost == 0, doubled == 0, altered == 0, unknown == 0, "connected >= 50%", "connects > 12", "commands > 0"]
 `
 
+// targets are the endpoints of a site, for --targets.
+func (s *site) targets() string { return "2=wss://" + s.tls + "/ocpp;3=wss://" + s.mtls + "/ocpp" }
+
 // A scenario against a whole Holdfast: the verdicts, the reports in every form, and
 // the exit status that a pipeline sees.
 func TestFleetRun(t *testing.T) {
@@ -46,8 +51,7 @@ func TestFleetRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := func(ending string) string { return filepath.Join(dir, "report"+ending) }
-	args := []string{"fleet", "run", "--scenario", file, "--ca", filepath.Join(s.data, "ca.crt"), "--targets",
-		"2=wss://" + s.tls + "/ocpp;3=wss://" + s.mtls + "/ocpp"}
+	args := []string{"fleet", "run", "--scenario", file, "--ca", filepath.Join(s.data, "ca.crt"), "--targets", s.targets()}
 	text, _ := s.run(exitDone, append(args, "--report", name(".html"), "--report", name(".json"), "--report", name(".xml"), "--ledger", name(".ledger"), "--fail-on", "p99>20s,lost>0,refused>0")...)
 	contains(t, text, "nothing missing, doubled or altered", "pass  not p99>20s", "pass  commands > 0")
 	var res fleetreport.Result
@@ -105,6 +109,41 @@ func TestFleetRun(t *testing.T) {
 	}
 	if !slices.ContainsFunc(res.Verdicts, func(v fleetreport.Verdict) bool { return v.Text == "not connects>0" && v.Failed() }) {
 		t.Errorf("%+v", res.Verdicts)
+	}
+}
+
+// A signal in the middle of a storm: the stations may still come back before they
+// are counted, and the run is judged.
+func TestFleetInterrupted(t *testing.T) {
+	s := startSite(t)
+	dir := t.TempDir()
+	file, report := filepath.Join(dir, "away.yaml"), filepath.Join(dir, "report.json")
+	text := `{name: away, stations: 4, behaviour: {back_off: {minimum: 3s, random: never}}, assert: ["connected >= 100%", lost == 0], phases: [
+		{name: arrive, for: 2s, connect: [{arrival: at_once}]}, {name: storm, for: 1h, storm: [{fault: reset}]}]}`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	var out lockedBuffer
+	done := make(chan int)
+	go func() {
+		done <- run(ctx, []string{"fleet", "run", "--scenario", file, "--url", s.url, "--data", s.data, "--report", report, "--targets", s.targets()}, &out, &out)
+	}()
+	connected := func(n int) func() bool {
+		return func() bool { return len(jsonOf[[]api.StationView](s, "station", "list", "--connected")) == n }
+	}
+	eventually(t, "stations are connected", connected(4))
+	eventually(t, "the storm", connected(0))
+	interrupt()
+	if code := <-done; code != exitDone {
+		t.Errorf("exit status %d", code)
+	}
+	contains(t, out.String(), "ended by a signal after ", " of 1h0m2s", "pass  connected >= 100% (100%)", "nothing missing")
+	var res fleetreport.Result
+	readJSON(t, report, &res)
+	if res.Connects != 8 || res.Connected != 4 {
+		t.Errorf("%d connects, %d connected", res.Connects, res.Connected)
 	}
 }
 

@@ -35,8 +35,9 @@ type fleetWatch struct {
 
 // Times of a run.
 const (
-	fleetSettleTime = 2 * time.Minute // for the queues to drain at the end
-	lineEvery       = 5               // seconds between two lines where there is no terminal
+	fleetGatherTime = 40 * time.Second // for the stations to come back after a signal: longer than a usual back-off, 34 s
+	fleetSettleTime = 2 * time.Minute  // for the queues to drain at the end
+	lineEvery       = 5                // seconds between two lines where there is no terminal
 )
 
 // whole runs the scenario, lets the stations settle, and compares the record.
@@ -76,14 +77,28 @@ func (w *fleetWatch) whole() (fleetreport.Result, error) {
 		wg.Wait()
 		return res, errors.Join(failed, ctx.Err())
 	}
+	settles := w.command.Scenario != "" || w.command.Settle
+	if ctx.Err() != nil {
+		note := fmt.Sprintf("ended by a signal after %s", time.Since(w.started).Round(time.Second))
+		if w.length > 0 {
+			note += fmt.Sprintf(" of %s", w.length.Round(time.Second))
+		}
+		res.Notes = append(res.Notes, note)
+		if settles { // those in the middle of coming back may do so before they are counted
+			w.beside(running, fleetGatherTime, ended, "gather", w.run.Gather)
+		}
+	}
 	stats := w.run.Stats()
 	res.Wanted = w.run.Wanted()
 	atEnd := 0
 	for _, n := range stats.Connected {
 		atEnd += n
 	}
-	if w.command.Scenario != "" || w.command.Settle {
-		w.settle(running, ended, &res)
+	if settles {
+		if err := w.beside(running, fleetSettleTime, ended, "settle", w.run.Settle); err != nil {
+			res.Undelivered = w.run.Stats().Queued
+			res.Notes = append(res.Notes, fmt.Sprintf("the stations' queues did not drain: %s", err))
+		}
 	}
 	res = w.recorder.Result(res, w.run.Stats())
 	res.Connected, res.Counts, res.Seconds = atEnd, w.run.Counts(), time.Since(w.started).Seconds()
@@ -104,7 +119,7 @@ func (w *fleetWatch) whole() (fleetreport.Result, error) {
 			return res, err
 		}
 	}
-	if w.operator != nil && (w.command.Scenario != "" || w.command.Settle) {
+	if w.operator != nil && settles {
 		// Ended by a signal: the verdict is still wanted.
 		r, err := w.operator.verify(context.WithoutCancel(ctx), ledgers)
 		if err != nil {
@@ -115,22 +130,20 @@ func (w *fleetWatch) whole() (fleetreport.Result, error) {
 	return res, nil
 }
 
-// settle lets transactions end and queues drain.
-func (w *fleetWatch) settle(ctx context.Context, ended <-chan struct{}, res *fleetreport.Result) {
-	ctx, cancel := context.WithTimeout(ctx, fleetSettleTime)
+// beside does one of the run's last things, for a limited time, and follows it.
+func (w *fleetWatch) beside(ctx context.Context, limit time.Duration, ended <-chan struct{}, phase string, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	done := make(chan struct{})
 	var err error
 	go func() {
 		defer close(done)
-		err = w.run.Settle(ctx)
+		err = do(ctx)
 	}()
-	w.follow(done, nil, ended, func() string { return "settle" })
+	w.follow(done, nil, ended, func() string { return phase })
 	cancel()
 	<-done
-	if err != nil {
-		res.Notes = append(res.Notes, fmt.Sprintf("the stations' queues did not drain: %s", err))
-	}
+	return err
 }
 
 // follow samples and shows the run once a second until one of the channels closes.

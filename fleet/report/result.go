@@ -38,6 +38,7 @@ type Result struct {
 	// Transactions are those in the ledger. Compared says whether the ledger was
 	// compared with the server's record, with the result in Problems.
 	Transactions int                       `json:"transactions"`
+	Undelivered  int                       `json:"undelivered"` // transaction messages that waited for an acknowledgement at the end
 	MeterValues  int                       `json:"meter_values"`
 	Compared     bool                      `json:"compared"`
 	Incomplete   bool                      `json:"incomplete,omitempty"` // the ledger had not room for all
@@ -176,7 +177,7 @@ func (res *Result) figure(a scenario.Assertion) (value float64, unit, unknown st
 	case "transactions":
 		return float64(res.Transactions), "", ""
 	case "lost":
-		return float64(res.Errors["discarded"]) + float64(res.Problems[fleet.Missing]), "", ""
+		return float64(res.Errors["discarded"]) + float64(res.Undelivered+res.Problems[fleet.Missing]), "", ""
 	case "doubled":
 		return problem(fleet.Doubled)
 	case "altered":

@@ -3,11 +3,14 @@ package scenario
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"holdfast/fleet"
 )
 
 // Assertion compares one figure of a run with a value: "p99 < 50ms", "lost == 0",
@@ -31,7 +34,7 @@ var Metrics = []struct{ Name, About string }{
 	{"connect_p50", "median of the time from when a station was to dial to the end of the upgrade"},
 	{"connect_p99", ""},
 	{"connect_max", ""},
-	{"connected", "stations connected at the end; in % of those that are to be"},
+	{"connected", "stations connected at the end of the last phase; in % of those that are to be"},
 	{"min_connected", "least number of stations connected after the first phase; in % of all"},
 	{"connects", "connections made"},
 	{"refused", "attempts to connect that a station made in earnest and the server refused"},
@@ -39,13 +42,13 @@ var Metrics = []struct{ Name, About string }{
 	{"callerrors", "CALLs that were answered with a CALLERROR"},
 	{"timeouts", "CALLs without an answer in time"},
 	{"transactions", "transactions in the ledger"},
-	{"lost", "what the server acknowledged and does not have, and transaction messages given up"},
+	{"lost", "what the server acknowledged and does not have, and transaction messages that were given up or not acknowledged two minutes after the end"},
 	{"doubled", "what the server has twice"},
 	{"altered", "what the server has with another value"},
 	{"unknown", "transactions that no station began"},
 	{"commands", "commands of the operator that were answered"},
 	{"command_errors", "commands that failed at a station that is connected"},
-	{"errors", "all errors; errors.KIND of one kind, such as errors.tls"},
+	{"errors", "all errors; errors.KIND of one kind: " + strings.Join(fleet.ErrorKinds(), ", ")},
 }
 
 var assertion = regexp.MustCompile(`^\s*([a-z_0-9]+(?:\.[a-z_]+)?)(?:\(([A-Za-z]{1,64})\))?\s*(<=|>=|==|!=|=|<|>)\s*([0-9][0-9.]*)\s*(µs|us|ms|s|m|h|%)?\s*$`)
@@ -69,6 +72,8 @@ func ParseAssertion(text string) (Assertion, error) {
 	switch {
 	case !known:
 		return a, fmt.Errorf("%q: no figure %q", text, a.Metric)
+	case dotted && !slices.Contains(fleet.ErrorKinds(), kind):
+		return a, fmt.Errorf("%q: no errors of the kind %q: %s", text, kind, strings.Join(fleet.ErrorKinds(), ", "))
 	case a.Action != "" && !latency:
 		return a, fmt.Errorf("%q: only latencies are of an action", text)
 	}

@@ -362,6 +362,26 @@ func (r *Run) Presence() (connected int, changes int64) {
 	return connected, changes
 }
 
+// Gather waits until all stations that are to be here are connected.
+func (r *Run) Gather(ctx context.Context) error {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		here, wanted := 0, r.Wanted()
+		for _, n := range r.Stats().Connected {
+			here += n
+		}
+		if here >= wanted {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%d of %d stations are connected: %w", here, wanted, ctx.Err())
+		}
+	}
+}
+
 // Settle ends every charging session and waits until every transaction message
 // is acknowledged. Stations that are away come back for it.
 func (r *Run) Settle(ctx context.Context) error {

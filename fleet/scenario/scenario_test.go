@@ -279,7 +279,7 @@ func TestAssertions(t *testing.T) {
 			t.Errorf("%s with %g: %v", tt.text, tt.value, got)
 		}
 	}
-	for _, bad := range []string{"", "p99", "p99 < fast", "p99 < 50", "lost < 5ms", "lost(StartTransaction) < 5", "p99 < 5%", "errors.", "nothing > 1", "p > 1ms", "lost.x>1", "p99 ~ 3ms", "lost > -1"} {
+	for _, bad := range []string{"", "p99", "p99 < fast", "p99 < 50", "lost < 5ms", "lost(StartTransaction) < 5", "p99 < 5%", "errors.", "errors.tsl > 0", "nothing > 1", "p > 1ms", "lost.x>1", "p99 ~ 3ms", "lost > -1"} {
 		if a, err := ParseAssertion(bad); err == nil {
 			t.Errorf("%q was taken: %+v", bad, a)
 		}
