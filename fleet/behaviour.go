@@ -27,6 +27,10 @@ type Behaviour struct {
 	// sessions; arrivals are Poisson. Zero means 30 minutes, negative: nobody
 	// comes, transactions are only started by the server.
 	SessionGap time.Duration
+	// Day is how busy each part of the day is: weights whose mean is 1, so that
+	// SessionGap is the mean of the whole day. Run begins at midnight. Empty means
+	// that all hours are alike.
+	Day []float64
 	// SessionLength is the mean length of a session; lengths are spread evenly
 	// over half to one and a half of it. Zero means 40 minutes.
 	SessionLength time.Duration
@@ -94,6 +98,24 @@ func (b *Behaviour) plan(random *rand.PCG) session {
 		gap:    time.Duration(r.ExpFloat64() * float64(b.SessionGap)),
 		length: time.Duration((0.5 + r.Float64()) * float64(b.SessionLength)),
 		tag:    b.IDTags[r.IntN(len(b.IDTags))],
+	}
+}
+
+// wait is how long a gap takes that begins at a time since midnight: less where
+// the day is busy. Not all of Day is zero.
+func (b *Behaviour) wait(from, gap time.Duration) time.Duration {
+	if len(b.Day) == 0 {
+		return gap
+	}
+	part := 24 * time.Hour / time.Duration(len(b.Day))
+	for at, left := from, float64(gap); ; {
+		end := at.Truncate(part) + part
+		weight := b.Day[int(at/part)%len(b.Day)]
+		if whole := weight * float64(end-at); left > whole || weight == 0 {
+			at, left = end, left-whole
+			continue
+		}
+		return at + time.Duration(left/weight) - from
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -91,6 +92,29 @@ func TestHistogram(t *testing.T) {
 	}
 }
 
+// TestDay: drivers come when the day is busy, and as many as without a rhythm.
+func TestDay(t *testing.T) {
+	const days = 400
+	b := Behaviour{SessionGap: time.Hour, Day: []float64{0, 0.5, 2.5, 1}}.withDefaults()
+	random, at := rand.NewPCG(1, 1), time.Duration(0)
+	var came [4]int
+	for {
+		at += b.wait(at, b.plan(random).gap)
+		if at >= days*24*time.Hour {
+			break
+		}
+		came[int(at/(6*time.Hour))%4]++
+	}
+	for i, want := range []float64{0, 0.5, 2.5, 1} {
+		if got := float64(came[i]) / (6 * days); math.Abs(got-want) > 0.1 {
+			t.Errorf("quarter %d of the day: %.2f per hour, want %g", i, got, want)
+		}
+	}
+	if b.Day = nil; b.wait(at, time.Second) != time.Second {
+		t.Error("without a rhythm")
+	}
+}
+
 func TestConfig(t *testing.T) {
 	good := func() Config {
 		return Config{Targets: map[ocpp.SecurityProfile]string{1: "ws://h/ocpp", 2: "wss://h"}, Stations: []Identity{{ID: "A", Profile: 1}}}
@@ -109,6 +133,8 @@ func TestConfig(t *testing.T) {
 		"certificate": func(c *Config) { c.Targets[3] = "wss://h"; c.Stations[0].Profile = 3 },
 		"connectors":  func(c *Config) { c.Stations[0].Connectors = 99 },
 		"rate":        func(c *Config) { c.Rate = -1 },
+		"day":         func(c *Config) { c.Behaviour.Day = []float64{0, 0} },
+		"night":       func(c *Config) { c.Behaviour.Day = []float64{2, -1} },
 	} {
 		c := good()
 		spoil(&c)

@@ -77,7 +77,8 @@ func (s *station) planVisit(i int, now time.Duration) {
 		s.cancel(taskConnector, i)
 		return
 	}
-	s.schedule(taskConnector, i, max(now+s.f.real(c.plan.gap), s.f.elapsed()+time.Millisecond))
+	gap := s.f.behave.wait(time.Duration(float64(now)*s.f.behave.TimeFactor), c.plan.gap)
+	s.schedule(taskConnector, i, max(now+s.f.real(gap), s.f.elapsed()+time.Millisecond))
 }
 
 // connectorStep does what is due at a connector: a car comes, has charged

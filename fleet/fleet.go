@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -160,6 +161,9 @@ func New(cfg Config) (*Fleet, error) {
 	cfg.LedgerLimit = cmp.Or(cfg.LedgerLimit, 4_000_000)
 	if cfg.Handshakes < 0 || cfg.Rate < 0 || cfg.QueueLimit < 4 || cfg.MaxMessage < 1024 {
 		return nil, errors.New("fleet: handshakes and rate must not be negative, the queue limit at least 4, the message limit at least 1,024 bytes")
+	}
+	if day := cfg.Behaviour.Day; len(day) > 0 && (slices.Min(day) < 0 || slices.Max(day) == 0) {
+		return nil, errors.New("fleet: the day needs weights that are not negative, and not all zero")
 	}
 	if cfg.Dial == nil {
 		cfg.Dial = dialTCP

@@ -106,6 +106,9 @@ func (b Behaviour) over(c Behaviour) Behaviour {
 			*d.to = *d.from
 		}
 	}
+	if c.Arrival != "" {
+		b.Arrival = c.Arrival
+	}
 	if len(c.Curve) > 0 {
 		b.Curve = c.Curve
 	}

@@ -338,6 +338,9 @@ func (c *checker) behaviour(path string, b Behaviour) {
 			c.bad(fmt.Sprintf("%s.id_tags[%d]", path, i), "ID token %q: 1 to 20 characters", tag)
 		}
 	}
+	if b.Arrival == Even || b.Arrival == AtOnce {
+		c.bad(path+".arrival", "drivers come poisson or diurnal")
+	}
 	if b.BackOff.Doublings < 0 || b.BackOff.Doublings > 20 {
 		c.bad(path+".back_off.doublings", "doublings: 0 to 20")
 	}

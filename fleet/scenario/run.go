@@ -126,6 +126,11 @@ func (s *Scenario) fleetConfig(cfg fleet.Config, c Cohort) fleet.Config {
 		UnplugDelay: time.Duration(b.UnplugDelay), Curve: b.Curve, IDTags: b.IDTags, HeartbeatInterval: time.Duration(b.Heartbeat),
 		IgnoreInterval: b.Heartbeat > 0, RebootTime: time.Duration(b.RebootTime), TimeFactor: s.Speed,
 	}
+	if b.Arrival == Diurnal {
+		for h := range day {
+			cfg.Behaviour.Day = append(cfg.Behaviour.Day, dayWeight((float64(h)+0.5)/24))
+		}
+	}
 	cfg.BackOff = fleet.BackOff{Minimum: time.Duration(b.BackOff.Minimum), Random: time.Duration(b.BackOff.Random), Repeat: b.BackOff.Doublings}
 	cfg.Resend = fleet.Resend{Attempts: b.Resend.Attempts, Interval: time.Duration(b.Resend.Interval)}
 	cfg.CallTimeout, cfg.PingInterval = time.Duration(b.CallTimeout), max(0, time.Duration(b.Ping))

@@ -87,6 +87,9 @@ type Behaviour struct {
 	// SessionGap is the mean time between two charging sessions at a connector, in
 	// the stations' time; "never": nobody charges. Default 30m.
 	SessionGap Duration `yaml:"session_gap"`
+	// Arrival is how drivers come: poisson (the default) or diurnal, for which the
+	// stations' day begins with the run. Session_gap is the mean of the day.
+	Arrival Arrival `yaml:"arrival"`
 	// SessionLength is the mean length of a session, in the stations' time. Default 40m.
 	SessionLength Duration `yaml:"session_length"`
 	// MeterInterval is the time between meter values, in the stations' time. Default 1m.

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -96,6 +97,7 @@ func TestErrors(t *testing.T) {
 		{"name: t\nstatoins: 5\n", "statoins", 2},
 		{"name: t\nphases: []\n", "at least one", 2},
 		{"name: t\n", "phases", 1},
+		{"name: t\nbehaviour:\n  arrival: at_once\nphases: [{name: a, for: 1s}]", "poisson or diurnal", 3},
 		{"name: a b\nphases: [{name: a, for: 1s}]", `name "a b"`, 1},
 		{"name: t\nphases:\n  - name: a\n    for: soon\n", `"soon" is not a duration`, 4},
 		{"name: t\nphases:\n  - name: a\n", "how long", 3},
@@ -283,6 +285,22 @@ func TestAssertions(t *testing.T) {
 		if a, err := ParseAssertion(bad); err == nil {
 			t.Errorf("%q was taken: %+v", bad, a)
 		}
+	}
+}
+
+// TestDrivers: drivers come in the rhythm of the day where the scenario says so.
+func TestDrivers(t *testing.T) {
+	s := parse(t, `{name: t, behaviour: {arrival: diurnal}, cohorts: [{name: steady, share: 50%, behaviour: {arrival: poisson}}], phases: [{name: a, for: 1s}]}`)
+	if got := s.fleetConfig(fleet.Config{}, s.Cohorts[0]).Behaviour.Day; got != nil {
+		t.Errorf("steady: %v", got)
+	}
+	got := s.fleetConfig(fleet.Config{}, s.Cohorts[1]).Behaviour.Day
+	sum := 0.0
+	for _, w := range got {
+		sum += w
+	}
+	if len(got) != 24 || math.Abs(sum-24) > 1e-9 || got[3] >= got[18] {
+		t.Errorf("%v: sum %g", got, sum)
 	}
 }
 
