@@ -19,7 +19,7 @@ type connects struct {
 	rate float64 // per second; 0: no limit
 
 	mu     sync.Mutex
-	levels map[string]level // by folded identity; those that fell to nothing are dropped
+	levels table[string, level] // by folded identity; those that fell to nothing are dropped
 	swept  time.Time
 }
 
@@ -41,7 +41,7 @@ const (
 )
 
 func newConnects(perMinute float64) *connects {
-	return &connects{rate: perMinute / 60, levels: make(map[string]level)}
+	return &connects{rate: perMinute / 60}
 }
 
 // add counts a connection and returns how long the station has to stay away;
@@ -54,8 +54,8 @@ func (c *connects) add(fold string, now time.Time) (wait time.Duration, first bo
 	defer c.mu.Unlock()
 	c.sweep(now)
 	unix := uint32(now.Unix())
-	l, known := c.levels[fold]
-	if !known && len(c.levels) >= maxLevels {
+	l, known := c.levels.m[fold]
+	if !known && len(c.levels.m) >= maxLevels {
 		return 0, false
 	}
 	if unix < l.until {
@@ -67,7 +67,7 @@ func (c *connects) add(fold string, now time.Time) (wait time.Duration, first bo
 		wait = penaltyLeast + rand.N(penaltyLeast)
 		l.until = unix + uint32(wait/time.Second)
 	}
-	c.levels[fold] = l
+	c.levels.set(fold, l)
 	return wait, wait > 0
 }
 
@@ -86,18 +86,11 @@ func (c *connects) sweep(now time.Time) {
 		return
 	}
 	c.swept = now
-	unix, before := uint32(now.Unix()), len(c.levels)
-	for k, l := range c.levels {
+	unix := uint32(now.Unix())
+	for k, l := range c.levels.m { // of a copy, if it shrinks
 		if l.fall(unix, c.rate).n == 0 && unix >= l.until {
-			delete(c.levels, k)
+			c.levels.delete(k)
 		}
-	}
-	if left := len(c.levels); before > 1024 && left < before/4 { // a map does not shrink
-		fresh := make(map[string]level, left)
-		for k, l := range c.levels {
-			fresh[k] = l
-		}
-		c.levels = fresh
 	}
 }
 
@@ -108,7 +101,7 @@ func (c *connects) penalized(now time.Time) int {
 	defer c.mu.Unlock()
 	c.sweep(now)
 	n, unix := 0, uint32(now.Unix())
-	for _, l := range c.levels {
+	for _, l := range c.levels.m {
 		if unix < l.until {
 			n++
 		}
@@ -120,5 +113,5 @@ func (c *connects) penalized(now time.Time) int {
 func (c *connects) forget(fold string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.levels, fold)
+	c.levels.delete(fold)
 }

@@ -86,11 +86,11 @@ func TestConnectsForget(t *testing.T) {
 	for i := range maxLevels + 1000 {
 		c.add(fmt.Sprint(i), start)
 	}
-	if n := len(c.levels); n != maxLevels {
+	if n := len(c.levels.m); n != maxLevels {
 		t.Errorf("%d stations are counted", n)
 	}
-	if n := c.penalized(start.Add(2 * sweepEvery)); n != 0 || len(c.levels) != 0 {
-		t.Errorf("%d penalized, %d counted", n, len(c.levels))
+	if n := c.penalized(start.Add(2 * sweepEvery)); n != 0 || len(c.levels.m) != 0 {
+		t.Errorf("%d penalized, %d counted", n, len(c.levels.m))
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)

@@ -97,8 +97,8 @@ type Gateway struct {
 	answering atomic.Int64   // their number
 
 	mu    sync.Mutex
-	conns map[string]*conn // by folded identity
-	epoch uint64           // highest epoch seen of any gateway
+	conns table[string, *conn] // by folded identity
+	epoch uint64               // highest epoch seen of any gateway
 }
 
 // New checks cfg. The gateway is idle until Run and Serve.
@@ -128,7 +128,6 @@ func New(cfg Config) (*Gateway, error) {
 	g := &Gateway{
 		cfg: cfg, ws: server, metrics: newMetrics(),
 		refused: rate.NewLimiter(50, 200),
-		conns:   make(map[string]*conn),
 	}
 	g.admit = newAdmission(cfg.Admit)
 	g.often = newConnects(cfg.ConnectRate)
@@ -199,8 +198,8 @@ func (g *Gateway) Disconnect(station ocpp.StationID, reason ws.CloseReason) bool
 func (g *Gateway) Present() []ocpp.Connected {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	list := make([]ocpp.Connected, 0, len(g.conns))
-	for _, c := range g.conns {
+	list := make([]ocpp.Connected, 0, len(g.conns.m))
+	for _, c := range g.conns.m {
 		list = append(list, c.connected())
 	}
 	return list
@@ -231,7 +230,7 @@ func (g *Gateway) Profiles() map[string]int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	n := make(map[string]int, 3)
-	for _, c := range g.conns {
+	for _, c := range g.conns.m {
 		n[c.profile.Label()]++
 	}
 	return n
@@ -240,15 +239,15 @@ func (g *Gateway) Profiles() map[string]int {
 func (g *Gateway) lookup(station ocpp.StationID) *conn {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.conns[station.Fold()]
+	return g.conns.get(station.Fold())
 }
 
 // all returns the connections of this moment.
 func (g *Gateway) all() []*conn {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	list := make([]*conn, 0, len(g.conns))
-	for _, c := range g.conns {
+	list := make([]*conn, 0, len(g.conns.m))
+	for _, c := range g.conns.m {
 		list = append(list, c)
 	}
 	return list
@@ -258,7 +257,7 @@ func (g *Gateway) all() []*conn {
 // counting.
 func (g *Gateway) Check() error {
 	g.mu.Lock()
-	registered, counted := len(g.conns), int(g.metrics.open.Load())
+	registered, counted := len(g.conns.m), int(g.metrics.open.Load())
 	g.mu.Unlock()
 	var err error
 	if registered != counted {

@@ -20,8 +20,8 @@ func (g *Gateway) register(c *conn) error {
 	// even if another gateway's clock is ahead.
 	g.epoch = max(g.epoch+1, uint64(time.Now().UnixMicro()))
 	c.epoch, c.attachment = g.epoch, sub
-	old := g.conns[key]
-	g.conns[key] = c
+	old := g.conns.get(key)
+	g.conns.set(key, c)
 	g.metrics.opened(c)
 	if old != nil {
 		g.metrics.closed(old)
@@ -42,10 +42,10 @@ func (g *Gateway) unregister(c *conn) bool {
 	key := c.id.Fold()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.conns[key] != c {
+	if g.conns.get(key) != c {
 		return false
 	}
-	delete(g.conns, key)
+	g.conns.delete(key)
 	g.metrics.closed(c)
 	return true
 }
@@ -59,12 +59,12 @@ func (g *Gateway) Taken(event ocpp.Connected) {
 	key := event.Station.Fold()
 	g.mu.Lock()
 	g.epoch = max(g.epoch, event.Epoch)
-	c := g.conns[key]
+	c := g.conns.get(key)
 	if c == nil || c.epoch >= event.Epoch {
 		g.mu.Unlock()
 		return
 	}
-	delete(g.conns, key)
+	g.conns.delete(key)
 	g.metrics.closed(c)
 	g.mu.Unlock()
 	c.evict(closeReplaced)
