@@ -105,8 +105,8 @@ type sizes struct {
 // each is the share of one of n connections in a reading.
 func (s *sizes) each(reading int64, n int) int64 { return (reading - s.Base) / int64(n) }
 
-// warmUp is how many stations connect and leave before the base is read, so
-// that the code for a connection is resident already.
+// warmUp is how many stations do before the base is read what all will do, so
+// that the code for it is resident already, and the buffers that all share.
 const warmUp = 50
 
 // measureMemory takes all targets through the same phases, side by side: each
@@ -161,8 +161,15 @@ func measureMemory(cfg memoryConfig, targets []*target, note func(string)) ([]me
 	}{
 		{"warm up", func(t *target, r *memoryRow) error {
 			r.Server = t.name
-			if _, err := t.connect(min(warmUp, cfg.Stations), cfg.AtOnce); err != nil {
+			few := cfg
+			few.Stations = min(warmUp, cfg.Stations)
+			if _, err := t.connect(few.Stations, cfg.AtOnce); err != nil {
 				return err
+			}
+			for _, m := range []messagesRequest{{Heartbeats: cfg.Heartbeats, AtOnce: cfg.AtOnce}, {Size: cfg.Message, AtOnce: cfg.AtOnce}} {
+				if err := t.messages(few, m); err != nil {
+					return err
+				}
 			}
 			return t.leave()
 		}, func(s *sizes) *int64 { return &s.Base }},
