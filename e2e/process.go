@@ -54,16 +54,33 @@ func Clean() {
 	clear(built)
 }
 
-// FreePort returns a TCP port of 127.0.0.1 that nobody listens on now.
+var (
+	portMu sync.Mutex
+	taken  = make(map[string]bool) // by FreePort
+)
+
+// FreePort returns a TCP port of 127.0.0.1 that nobody listens on now, another
+// one each time: while few are free, the system would give one again that was
+// not listened on yet.
 func FreePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		portMu.Lock()
+		old := taken[port]
+		taken[port] = true
+		portMu.Unlock()
+		if !old {
+			return port
+		}
 	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
+	t.Fatal("no free port")
+	return ""
 }
 
 // Process is one running process.

@@ -36,6 +36,8 @@ type rpcStation struct {
 	open     string
 	refused  int
 	closed   int
+	opens    []event  // of a device: its connections
+	held     []string // and where it stood still
 	calls    []event
 	bad      []string
 	finished chan struct{}
@@ -53,6 +55,9 @@ type event struct {
 	reply
 	ID      int             `json:"id"`
 	Open    *string         `json:"open"`
+	Profile int             `json:"profile"`
+	Serial  string          `json:"serial"`
+	Held    string          `json:"held"`
 	Refused *int            `json:"refused"`
 	Closed  *int            `json:"closed"`
 	Call    string          `json:"call"`
@@ -87,9 +92,17 @@ func needNPM(t *testing.T) {
 // connect starts a station and waits until it is connected or refused.
 func connect(t *testing.T, s setup) *rpcStation {
 	t.Helper()
+	st := launch(t, "client.mjs", s)
+	st.until("connected or refused", func() bool { return st.open != "" || st.refused != 0 })
+	return st
+}
+
+// launch runs a script with its first line until the test ends.
+func launch(t *testing.T, script string, first any) *rpcStation {
+	t.Helper()
 	needNPM(t)
 	st := &rpcStation{t: t, waiting: make(map[int]chan reply), finished: make(chan struct{})}
-	cmd := exec.Command("node", "client.mjs")
+	cmd := exec.Command("node", script)
 	cmd.Stderr = os.Stderr
 	var err error
 	if st.in, err = cmd.StdinPipe(); err != nil {
@@ -122,8 +135,7 @@ func connect(t *testing.T, s setup) *rpcStation {
 		}
 		cmd.Wait()
 	})
-	st.write(s)
-	st.until("connected or refused", func() bool { return st.open != "" || st.refused != 0 })
+	st.write(first)
 	return st
 }
 
@@ -133,6 +145,7 @@ func (st *rpcStation) take(e event) {
 	switch {
 	case e.Open != nil:
 		st.open = *e.Open
+		st.opens = append(st.opens, e)
 	case e.Refused != nil:
 		st.refused = *e.Refused
 		if st.refused == 0 {
@@ -141,6 +154,8 @@ func (st *rpcStation) take(e event) {
 		}
 	case e.Closed != nil:
 		st.closed = *e.Closed
+	case e.Held != "":
+		st.held = append(st.held, e.Held)
 	case e.Call != "":
 		st.calls = append(st.calls, e)
 	case e.Bad != "":
