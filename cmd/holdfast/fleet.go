@@ -78,7 +78,7 @@ func (c *fleetRun) Run(e *env) error {
 	if err := c.targets(&cfg); err != nil {
 		return err
 	}
-	if err := c.trust(&cfg.Fleet); err != nil {
+	if err := c.trust(&cfg); err != nil {
 		return err
 	}
 	c.dialFrom(&cfg.Fleet)
@@ -231,14 +231,18 @@ func (c *fleetRun) targets(cfg *scenario.Config) error {
 		}
 		cfg.Fleet.Targets[p] = given[p]
 	}
+	if c.asksOperator() {
+		cfg.Fleet.Targets = given // the others, too: an operator may change a station's profile
+	}
 	return nil
 }
 
 // trust reads what the stations trust. Profile 1 needs nothing.
-func (c *fleetRun) trust(cfg *fleet.Config) error {
-	if cfg.Targets[ocpp.ProfileTLS] == "" && cfg.Targets[ocpp.ProfileMTLS] == "" {
+func (c *fleetRun) trust(cfg *scenario.Config) error {
+	if cfg.Fleet.Targets[ocpp.ProfileTLS] == "" && cfg.Fleet.Targets[ocpp.ProfileMTLS] == "" {
 		return nil
 	}
+	needed := slices.ContainsFunc(cfg.Stations, func(s scenario.Station) bool { return s.Profile != ocpp.ProfilePlain })
 	name, chosen := c.CA, c.CA != ""
 	switch {
 	case chosen:
@@ -252,13 +256,13 @@ func (c *fleetRun) trust(cfg *fleet.Config) error {
 		name = filepath.Join("data", "ca.crt")
 	}
 	pem, err := os.ReadFile(name)
-	if errors.Is(err, os.ErrNotExist) && !chosen && !c.asksOperator() {
+	if errors.Is(err, os.ErrNotExist) && !chosen && !(needed && c.asksOperator()) {
 		return nil // the system's
 	}
 	if err != nil {
 		return fmt.Errorf("trust anchor: %w (see --ca)", err)
 	}
-	if cfg.Roots, err = fleet.ParseRoots(pem); err != nil {
+	if cfg.Fleet.Roots, err = fleet.ParseRoots(pem); err != nil {
 		return fmt.Errorf("trust anchor: %s: %w", name, err)
 	}
 	return nil
