@@ -92,6 +92,7 @@ func waitCampaign(e *env, cl *client, k csms.CampaignState) error {
 		case <-e.ctx.Done():
 			return e.ctx.Err()
 		}
+		k.Progress = nil // JSON would add to it
 		if err := cl.do(e.ctx, http.MethodGet, campaignURL(k.ID, ""), nil, nil, &k); err != nil {
 			return err
 		}
