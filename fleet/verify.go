@@ -179,6 +179,9 @@ func (r *Report) station(known []*Transaction, recorded []RecordedTransaction) {
 
 // compare looks for everything of t in the server's record of it.
 func (r *Report) compare(t *Transaction, recorded *RecordedTransaction) {
+	if t.ID != "" {
+		r.same(t, "id", t.ID, recorded.ID) // 1.6: it was found by its start
+	}
 	if t.Started {
 		r.same(t, "connector", t.Connector, recorded.Connector)
 		r.same(t, "id tag", t.IDTag, recorded.IDTag)

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"holdfast/fleet"
 )
@@ -11,7 +13,7 @@ import (
 // fleetVerify compares ledgers of earlier runs with the record.
 type fleetVerify struct {
 	clientFlags
-	Ledgers []string `arg:"" name:"ledger" help:"Files of fleet run --ledger. Give those of all runs and shards whose stations are the same." type:"existingfile" placeholder:"FILE"`
+	Ledgers []string `arg:"" name:"ledger" help:"Files of fleet run --ledger. Give those of all runs and shards whose stations are the same." type:"path" placeholder:"FILE"`
 }
 
 // verifyView is the result.
@@ -27,22 +29,13 @@ type verifyView struct {
 }
 
 func (c *fleetVerify) Run(e *env) error {
-	cl, err := c.client()
+	ledgers, err := readLedgers(c.Ledgers)
 	if err != nil {
 		return err
 	}
-	var ledgers []*fleet.Ledger
-	for _, name := range c.Ledgers {
-		file, err := os.Open(name)
-		if err != nil {
-			return err
-		}
-		list, err := fleet.ReadLedgers(file, 0)
-		file.Close()
-		if err != nil {
-			return fmt.Errorf("%s is not a ledger: %w", name, err)
-		}
-		ledgers = append(ledgers, list...)
+	cl, err := c.client()
+	if err != nil {
+		return err
 	}
 	r, err := (&fleetOperator{cl}).verify(e.ctx, ledgers)
 	if err != nil {
@@ -72,6 +65,34 @@ func (c *fleetVerify) Run(e *env) error {
 		return errSilent
 	}
 	return err
+}
+
+// readLedgers reads the ledgers of several runs.
+func readLedgers(names []string) ([]*fleet.Ledger, error) {
+	var ledgers []*fleet.Ledger
+	began := make(map[time.Time]string)
+	for _, name := range names {
+		file, err := os.Open(name)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, &usageError{fmt.Sprintf("no ledger %s: fleet run --ledger FILE writes one", name)}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("ledger: %w", err)
+		}
+		list, err := fleet.ReadLedgers(file, 0)
+		file.Close()
+		if err != nil {
+			return nil, fmt.Errorf("%s is not a ledger: %w", name, err)
+		}
+		for _, l := range list {
+			if other := began[l.Began()]; other != "" && other != name { // to the nanosecond: all of it would seem doubled
+				return nil, &usageError{fmt.Sprintf("%s and %s are ledgers of the same run: give each once", other, name)}
+			}
+			began[l.Began()] = name
+		}
+		ledgers = append(ledgers, list...)
+	}
+	return ledgers, nil
 }
 
 // writeLedgers keeps the ledgers of a run for a later comparison.

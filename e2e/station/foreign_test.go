@@ -16,10 +16,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
 	"holdfast/e2e"
+	"holdfast/fleet/identity"
 	fleetreport "holdfast/fleet/report"
 )
 
@@ -40,33 +42,46 @@ func TestForeignServer(t *testing.T) {
 	dir := t.TempDir()
 	writeCA(t, dir)
 	binary := e2e.Build(t, "holdfast/cmd/holdfast")
+	file := func(name string) string { return filepath.Join(dir, name) }
+	writeIdentities(t, file("ca.crt"), file("ca.key"), file("stations"))
+	withCA := []string{"--profiles", "3", "--ca-cert", file("ca.crt"), "--ca-key", file("ca.key")}
 	for _, tt := range []struct {
 		name   string
 		mutual bool
-		args   []string
+		runs   [][]string // processes at the same time, 12 stations each
 	}{
-		{"TLS", false, []string{"--profiles", "2", "--password", "secret-{id}", "--ca", filepath.Join(dir, "ca.crt")}},
-		{"mutual TLS", true, []string{"--profiles", "3", "--ca-cert", filepath.Join(dir, "ca.crt"), "--ca-key", filepath.Join(dir, "ca.key")}},
+		{"TLS", false, [][]string{{"--profiles", "2", "--password", "secret-{id}", "--ca", file("ca.crt")}}},
+		{"mutual TLS", true, [][]string{withCA}},
+		{"two processes", true, [][]string{append(withCA, "--stations", "24", "--shard", "1/2"), append(withCA, "--stations", "24", "--shard", "2/2")}},
+		{"a folder", true, [][]string{{"--profiles", "3", "--identities", file("stations")}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			address, end := startServer(t, dir, tt.mutual)
-			res := runFleet(t, binary, append(tt.args, "--target", "wss://"+address+"/ocpp")...)
-			seen := end()
+			results := make([]fleetreport.Result, len(tt.runs))
+			var running sync.WaitGroup
+			for i, args := range tt.runs {
+				running.Go(func() { results[i] = runFleet(t, binary, append(args[:len(args):len(args)], "--target", "wss://"+address+"/ocpp")...) })
+			}
+			running.Wait()
+			seen, transactions := end(), 0
+			for _, res := range results {
+				transactions += res.Transactions
+				if res.Stations != 12 || res.Compared || res.Counts.Probes == 0 || res.Counts.Admitted > 0 {
+					t.Errorf("%d stations, %+v, compared: %t", res.Stations, res.Counts, res.Compared)
+				}
+			}
 			if len(seen.Bad) > 0 {
 				t.Errorf("the server finds messages that break the schemas: %q", seen.Bad)
 			}
 			if seen.Calls["StartTransaction"] == 0 || seen.Calls["TransactionEvent"] == 0 {
 				t.Errorf("not both versions charged: %v", seen.Calls)
 			}
-			if seen.Identities != 12 || seen.Started == 0 || seen.Started != seen.Ended || seen.Started != res.Transactions {
-				t.Errorf("the server saw %+v; the fleet has %d transactions", seen, res.Transactions)
+			if seen.Identities != 12*len(results) || seen.Started == 0 || seen.Started != seen.Ended || seen.Started != transactions {
+				t.Errorf("the server saw %+v; the fleet has %d transactions", seen, transactions)
 			}
 			if !tt.mutual && seen.Refused == 0 {
 				t.Error("the server was never given a wrong password")
-			}
-			if res.Compared || res.Counts.Probes == 0 || res.Counts.Admitted > 0 {
-				t.Errorf("%+v, compared: %t", res.Counts, res.Compared)
 			}
 		})
 	}
@@ -78,6 +93,26 @@ func TestForeignServer(t *testing.T) {
 			t.Errorf("compared: %t, %d transactions, %v", res.Compared, res.Transactions, res.Problems)
 		}
 	})
+}
+
+// writeIdentities writes the credentials of 12 stations into a folder, and the CA
+// that they trust.
+func writeIdentities(t *testing.T, caCert, caKey, dir string) {
+	t.Helper()
+	ca, err := identity.LoadCA(caCert, caKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := ca.Mint(t.Context(), identity.Plan{Stations: 12, ID: "FOLDER*%02d"}, identity.Leaf{})
+	if err == nil {
+		err = identity.Save(dir, list)
+	}
+	if err == nil {
+		err = os.Link(caCert, filepath.Join(dir, "ca.crt"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // runFleet runs the scenario, which has to pass.

@@ -23,7 +23,8 @@ func (res *Result) WriteHTML(w io.Writer) error {
 		*Result
 		Charts []template.HTML
 		Kinds  []string // of errors
-	}{res, res.charts(), slices.Sorted(maps.Keys(res.Errors))})
+		Did    []string // beside letting stations connect and charge
+	}{res, res.charts(), slices.Sorted(maps.Keys(res.Errors)), res.did()})
 }
 
 func ms(v float64) string {

@@ -45,12 +45,12 @@ func busy() *Recorder {
 
 // TestJudge: every figure can pass and can fail, and one that is not there fails.
 func TestJudge(t *testing.T) {
-	res := busy().Result(Result{Wanted: 4, Undelivered: 4, Compared: true, Problems: map[fleet.ProblemKind]int{fleet.Missing: 2, fleet.Doubled: 1}, Counts: scenario.Counts{Commands: 7}},
+	res := busy().Result(Result{Wanted: 4, Undelivered: 4, Compared: true, Problems: map[fleet.ProblemKind]int{fleet.Missing: 2, fleet.Doubled: 1}, Counts: scenario.Counts{Commands: 7, Admitted: 2}},
 		fleet.Stats{Stations: 5, Errors: map[string]uint64{"tls": 3, "discarded": 1}, Connects: 9})
 	res.Connected = 3
 	for text, want := range map[string]float64{
 		"p50 < 1s": 0.051, "max < 1h": 1, "p99(Heartbeat) < 1s": 0.099, "connect_p50 < 1s": 0.02, "connected > 0%": 75, "connected > 0": 3, "connects > 0": 9,
-		"refused > 0": 1, "calls > 0": 100, "callerrors > 0": 1, "timeouts > 0": 1, "lost > 0": 7, "doubled > 0": 1, "altered == 0": 0, "errors > 0": 4,
+		"refused > 0": 1, "admitted > 0": 2, "calls > 0": 100, "callerrors > 0": 1, "timeouts > 0": 1, "lost > 0": 7, "doubled > 0": 1, "altered == 0": 0, "errors > 0": 4,
 		"errors.tls > 0": 3, "commands > 0": 7, "command_errors == 0": 0,
 	} {
 		a := assertions(t, text)[0]

@@ -105,7 +105,7 @@ func (res *Result) Judge(must, mustNot []scenario.Assertion) {
 	judge := func(a scenario.Assertion, want bool) {
 		v := Verdict{Text: a.Text}
 		if !want {
-			v.Text = "not " + a.Text
+			v.Text = "--fail-on " + a.Text
 		}
 		v.Value, v.Unit, v.Unknown = res.figure(a)
 		v.Skipped = v.Unknown == notCompared
@@ -167,6 +167,8 @@ func (res *Result) figure(a scenario.Assertion) (value float64, unit, unknown st
 		return float64(res.Connects), "", ""
 	case "refused":
 		return float64(res.Refused), "", ""
+	case "admitted":
+		return float64(res.Counts.Admitted), "", ""
 	case "calls":
 		timeouts, _, _ := sum(func(x Action) uint64 { return x.Timeouts })
 		return float64(res.Calls.Count) - timeouts, "", ""

@@ -78,9 +78,8 @@ func (res *Result) Lines() []string {
 		"  connects  " + res.Connect.line(),
 		"  errors    " + errorLine(res.Errors),
 	}
-	if c := res.Counts; c.Actions > 0 {
-		out = append(out, fmt.Sprintf("  scenario  %d actions: %d faults (%d found their station offline), %d attempts with a fault (%d admitted), %d commands answered, %d failed, %d offline, %d left out",
-			c.Actions, c.Faults, c.Missed, c.Probes, c.Admitted, c.Commands, c.CommandErrors, c.Offline, c.LeftOut))
+	if did := res.did(); len(did) > 0 {
+		out = append(out, "  scenario  "+strings.Join(did, " · "))
 	}
 	if res.Compared {
 		ledger := fmt.Sprintf("  ledger    %d transactions, %d meter values compared with the record: ", res.Transactions, res.MeterValues)
@@ -112,5 +111,22 @@ func (res *Result) Lines() []string {
 		}
 		out = append(out, fmt.Sprintf("  %s  %s (%s)", word, v.Text, v.Figure()))
 	}
+	return out
+}
+
+// did says what the scenario did beside letting stations connect and charge.
+func (res *Result) did() []string {
+	var out []string
+	add := func(happened bool, format string, args ...any) {
+		if happened {
+			out = append(out, fmt.Sprintf(format, args...))
+		}
+	}
+	c := res.Counts
+	add(c.Faults+c.Missed > 0, "%d faults of connected stations", c.Faults)
+	add(c.Missed > 0, "%d more found their station offline", c.Missed)
+	add(c.Probes > 0, "%d attempts to connect with a fault, %d admitted that should not be", c.Probes, c.Admitted)
+	add(c.Commands+c.CommandErrors+c.Offline > 0, "%d commands answered, %d failed, %d found their station offline", c.Commands, c.CommandErrors, c.Offline)
+	add(c.LeftOut > 0, "%d commands or attempts left out", c.LeftOut)
 	return out
 }

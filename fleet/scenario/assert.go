@@ -38,6 +38,7 @@ var Metrics = []struct{ Name, About string }{
 	{"min_connected", "least number of stations connected after the first phase; in % of all"},
 	{"connects", "connections made"},
 	{"refused", "attempts to connect that a station made in earnest and the server refused"},
+	{"admitted", "attempts to connect with a fault that the server should have refused and did not"},
 	{"calls", "CALLs that were answered"},
 	{"callerrors", "CALLs that were answered with a CALLERROR"},
 	{"timeouts", "CALLs without an answer in time"},
