@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"encoding/xml"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -221,7 +222,9 @@ func TestFleetScenarios(t *testing.T) {
 	if err := os.WriteFile(file, []byte(strings.Replace(text, "fault: reset", "fault: rest", 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	contains(t, local(exitFailed, "fleet", "check", file), "mine.yaml:16:", `unknown fault "rest"`)
+	before, _, _ := strings.Cut(text, "fault: reset")
+	place := fmt.Sprintf("mine.yaml:%d:", strings.Count(before, "\n")+1)
+	contains(t, local(exitFailed, "fleet", "check", file), place, `unknown fault "rest"`)
 	contains(t, local(exitDone, "fleet", "check", "--figures"), "connect_p99", "lost")
 	contains(t, local(exitDone, "fleet", "quirks"), "never_pongs", "oversized")
 	local(exitUsage, "fleet", "check")

@@ -61,7 +61,9 @@ func TestForeignServer(t *testing.T) {
 			results := make([]fleetreport.Result, len(tt.runs))
 			var running sync.WaitGroup
 			for i, args := range tt.runs {
-				running.Go(func() { results[i] = runFleet(t, binary, append(args[:len(args):len(args)], "--target", "wss://"+address+"/ocpp")...) })
+				running.Go(func() {
+					results[i] = runFleet(t, binary, append(args[:len(args):len(args)], "--target", "wss://"+address+"/ocpp")...)
+				})
 			}
 			running.Wait()
 			seen, transactions := end(), 0
