@@ -194,7 +194,7 @@ func (c *Contrast) judge(class int, names []string, now time.Time) (bool, trend,
 		quantile = 0.2
 	}
 	for _, w := range fleetWindows {
-		if classes[class] == HeapUnused && w.hours < 72 {
+		if classes[class] == HeapUnused && w.hours < fragmentationHours {
 			continue
 		}
 		var rs [][]float64

@@ -73,6 +73,11 @@ const (
 	// day; a leak that slow can wait for it. With the second check it is a day.
 	slowHours = 72
 	slowClimb = 23.0
+	// sureHalf is the largest half width of the interval of its slope, as a part of
+	// it: what is less sure may as well be a cache that fills.
+	sureHalf = 0.75
+	// fragmentationHours is the shortest window for it: it takes days to show its end.
+	fragmentationHours = 48
 	// skipBlocks at the start of a process are not looked at: they are the first
 	// connections, and everything that is made once.
 	skipBlocks = 3
@@ -234,7 +239,7 @@ func (d *Detector) judge(c Class, now time.Time, y, r, load []float64, se, rss f
 		quantile = 0.2
 	}
 	for _, w := range windows {
-		if c == HeapUnused && w.hours < 72 { // fragmentation takes days to show its end
+		if c == HeapUnused && w.hours < fragmentationHours {
 			continue
 		}
 		floor := d.floor(c, w, rss)
@@ -278,10 +283,11 @@ func isYoung(age time.Duration, t trend, rss float64) bool {
 	return age < youngAge && perHour < rss/24 || age >= youngAge && age < grownAge && perHour < rss/slowHours
 }
 
-// climbed is for how many hours a series has grown, by the bend where that began.
+// climbed is for how many hours a series has grown, by the bend where that began;
+// 0 if the slope after it is not sure.
 func climbed(r []float64) float64 {
 	h := FitHinge(condense(r, perHour))
-	if math.IsInf(h.Half, 1) {
+	if !(h.Half < sureHalf*h.Slope) {
 		return 0
 	}
 	return float64(len(r))/float64(perHour) - h.At

@@ -83,6 +83,7 @@ func TestStates(t *testing.T) {
 		}, OK},
 		{"a table that fills for most of a day", HeapLive, 62, func(h float64, s *Sample) { s.Values[0] += 1.2e6 * max(0, h-42) }, Warming},
 		{"a leak as slow, after a day", HeapLive, 68, func(h float64, s *Sample) { s.Values[0] += 1.2e6 * max(0, h-42) }, Leaking},
+		{"fragmentation, after two days", HeapUnused, 56, func(h float64, s *Sample) { s.Values[1] += 200e3 * max(0, h-4) }, Leaking},
 		{"unknown class", OffHeap, 60, func(h float64, s *Sample) { s.Values[3] = math.NaN() }, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -29,7 +29,7 @@ const (
 
 	// leastBytes and leastCount are below what nothing is called a leak, however
 	// small the process is: pages, arenas and workers come in such steps.
-	leastBytes = 768 << 10
+	leastBytes = 1 << 20
 	leastCount = 10
 )
 

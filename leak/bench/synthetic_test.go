@@ -32,3 +32,12 @@ func TestSyntheticSeries(t *testing.T) {
 		t.Errorf("F1 %.3f, another detector has %.3f", d.F1(), best)
 	}
 }
+
+// Caches whose last part fills so unevenly that the slope is anybody's guess.
+func TestUnsureGrowth(t *testing.T) {
+	for _, seed := range []uint64{906, 911, 916} {
+		if o := simulate(Synthetic{Seed: seed, Scenario: WarmUp}, 60); o.verdict != nil {
+			t.Errorf("seed %d after %.0f h: %s", seed, o.hoursAfter, o.verdict)
+		}
+	}
+}
