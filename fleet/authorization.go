@@ -57,7 +57,7 @@ func (s *station) known(tag string) (status string, ok bool) {
 		if info.tag != tag {
 			continue
 		}
-		if until, err := time.Parse(time.RFC3339, info.until); err == nil && !s.f.clock(s.f.elapsed()).Before(until) {
+		if until, err := time.Parse(time.RFC3339, info.until); err == nil && !s.clock(s.f.elapsed()).Before(until) {
 			return "Expired", true
 		}
 		return info.status, true

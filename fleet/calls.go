@@ -18,7 +18,6 @@ var (
 	errOffline   = errors.New("station is offline")
 	errTimeout   = errors.New("no answer in time")
 	errQueueFull = errors.New("too many messages waiting")
-	errEarlyCall = errors.New("a CALL before the answer to BootNotification")
 )
 
 // message is one CALL of a station, from the wish to send it to its answer.
@@ -222,6 +221,10 @@ func (s *station) answered(result json.RawMessage, err error) {
 
 // handle deals with one OCPP-J message.
 func (s *station) handle(data []byte) {
+	if s.quirks.has(NoFractions) && fractions.Match(data) {
+		s.lost(errFraction)
+		return
+	}
 	frame, bad := ocpp.Parse(data)
 	if bad != nil {
 		s.f.stats.fail(errorProtocol)
@@ -252,11 +255,11 @@ func (s *station) handle(data []byte) {
 // answer answers a CALL of the server.
 func (s *station) answer(frame ocpp.Frame) {
 	s.f.stats.commands.Add(1)
-	switch {
-	case s.quirks.has(DeafToCalls):
+	if err := s.minds(); err != nil {
+		s.lost(err)
 		return
-	case s.quirks.has(DropsEarlyCalls) && s.state == unregistered:
-		s.lost(errEarlyCall)
+	}
+	if s.deaf() {
 		return
 	}
 	if s.state == rejected {
@@ -277,11 +280,7 @@ func (s *station) answer(frame ocpp.Frame) {
 		return
 	}
 	s.f.stats.sent.Add(1)
-	answer := ocpp.AppendResult(nil, frame.ID, encode(reply))
-	s.write(answer)
-	if s.quirks.has(DoubledAnswers) {
-		s.write(answer)
-	}
+	s.sendAnswer(ocpp.AppendResult(nil, frame.ID, encode(reply)))
 	follow := s.after
 	s.after = nil
 	for _, f := range follow {

@@ -26,6 +26,8 @@ type ClientTLS struct {
 	Resume bool
 	// LeafOnly presents the station's certificate without its intermediates.
 	LeafOnly bool
+
+	behind time.Duration // of its clock
 }
 
 // maxTLSConfigs bounds how many configurations are shared; stations beyond it,
@@ -100,7 +102,12 @@ func poolOf(roots []*x509.Certificate, alone bool) *x509.CertPool {
 // tickets are kept for nobody: a shared cache would mix up identities.
 func clientTLS(host string, roots *x509.CertPool, options *ClientTLS) *tls.Config {
 	var last atomic.Pointer[believed]
+	now := time.Now
+	if options != nil && options.behind > 0 {
+		now = func() time.Time { return time.Now().Add(-options.behind) }
+	}
 	config := &tls.Config{
+		Time:       now,
 		ServerName: host,
 		MinVersion: tls.VersionTLS12,
 		GetClientCertificate: func(request *tls.CertificateRequestInfo) (*tls.Certificate, error) {
@@ -115,7 +122,7 @@ func clientTLS(host string, roots *x509.CertPool, options *ClientTLS) *tls.Confi
 			if last.Load().same(state.PeerCertificates) {
 				return nil
 			}
-			if err := verifyServer(state.PeerCertificates, host, roots); err != nil {
+			if err := verifyServer(state.PeerCertificates, host, roots, now()); err != nil {
 				return &serverCertificateError{err}
 			}
 			last.Store(&believed{state.PeerCertificates, time.Now()})
@@ -157,11 +164,11 @@ func (e *serverCertificateError) Unwrap() error { return e.err }
 
 // verifyServer checks the chain and the name: a SAN, or, as OCPP has it, the
 // common name (OCPP 2.x A00).
-func verifyServer(chain []*x509.Certificate, host string, roots *x509.CertPool) error {
+func verifyServer(chain []*x509.Certificate, host string, roots *x509.CertPool, now time.Time) error {
 	if len(chain) == 0 {
 		return errors.New("there is none")
 	}
-	options := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
+	options := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}, CurrentTime: now}
 	for _, c := range chain[1:] {
 		options.Intermediates.AddCert(c)
 	}

@@ -124,7 +124,7 @@ func (s *station) getConfiguration(r struct {
 	}
 	add := func(x *setting) {
 		k := configurationKey{Key: x.key, ReadOnly: x.access == readOnly}
-		if x.access != writeOnly {
+		if !s.hidden(x) {
 			value := s.value(x)
 			k.Value = &value
 		}
@@ -323,7 +323,7 @@ func (s *station) compositeSchedule16(r struct {
 		Connector int               `json:"connectorId"`
 		Start     string            `json:"scheduleStart"`
 		Schedule  *chargingSchedule `json:"chargingSchedule"`
-	}{"Accepted", r.Connector, wireTime(s.f.clock(s.f.elapsed())), &schedule}
+	}{"Accepted", r.Connector, wireTime(s.clock(s.f.elapsed())), &schedule}
 }
 
 func (s *station) certificateSignedCall(r struct {

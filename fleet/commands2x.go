@@ -177,7 +177,7 @@ func (s *station) getVariables(r struct {
 			}
 		case x == nil:
 			result.Status = status
-		case x.access == writeOnly:
+		case s.hidden(x):
 			result.Status = "Rejected" // B06
 		default:
 			value := s.value(x)
@@ -354,7 +354,7 @@ func (s *station) compositeSchedule2x(r struct {
 	return struct {
 		Status   string    `json:"status"`
 		Schedule composite `json:"schedule"`
-	}{"Accepted", composite{r.EVSE, *schedule.Duration, wireTime(s.f.clock(s.f.elapsed())), schedule.Unit, schedule.Periods}}
+	}{"Accepted", composite{r.EVSE, *schedule.Duration, wireTime(s.clock(s.f.elapsed())), schedule.Unit, schedule.Periods}}
 }
 
 func (s *station) installedIDs2x(r struct {

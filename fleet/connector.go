@@ -251,7 +251,7 @@ func (s *station) sample(i int, now time.Duration) sample {
 	hours := float64(now-c.tx.metered) * s.f.behave.TimeFactor / float64(time.Hour)
 	c.register += (c.power + power) / 2 * hours
 	c.power, c.tx.metered = power, now
-	c.tx.sampled = max(s.f.clock(now).UnixMilli(), c.tx.sampled+1)
+	c.tx.sampled = max(s.clock(now).UnixMilli(), c.tx.sampled+1)
 	return sample{at: c.tx.sampled, energy: int32(c.register), power: int32(power)}
 }
 
@@ -269,7 +269,7 @@ func (s *station) reportConnector(i int) {
 
 // sendStatus reports connector i; 1.6 numbers the station itself 0, here -1.
 func (s *station) sendStatus(i int, early bool) {
-	payload := s.speaks.statusNotification(s, i, s.f.clock(s.f.elapsed()))
+	payload := s.speaks.statusNotification(s, i, s.clock(s.f.elapsed()))
 	if early {
 		s.callEarly("StatusNotification", payload, nil)
 		return

@@ -45,6 +45,7 @@ type handshake struct {
 	password    string
 	protocols   string // Sec-WebSocket-Protocol; empty: none
 	want        string // the subprotocol that must come back
+	path        string // instead of the target's and the station's identity
 	quirks      quirks
 }
 
@@ -98,8 +99,15 @@ func (f *Fleet) upgrade(ctx context.Context, tcp *net.TCPConn, h handshake) (*co
 		identity = string(h.station)
 	}
 	path += "/" + identity
-	if h.quirks.has(DoubledSlashes) {
+	switch {
+	case h.path != "":
+		path = h.path
+	case h.quirks.has(DoubledSlashes):
 		path = strings.ReplaceAll(path, "/", "//") + "/"
+	case h.quirks.has(RepeatedIdentity):
+		path += "/" + identity
+	case h.quirks.has(AbsoluteURI):
+		path = h.target.url.Scheme + "://" + h.target.url.Host + path
 	}
 	upgrade := "Upgrade: websocket\r\nConnection: Upgrade\r\n"
 	switch {

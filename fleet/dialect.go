@@ -15,7 +15,7 @@ type dialect struct {
 	authorized         func(s *station, result json.RawMessage) (tokenInfo, error)
 	status             func(s *station, connector int) string
 	statusNotification func(s *station, connector int, at time.Time) any
-	meterValues        func(s *station, connector int) (action string, payload any) // outside of a transaction's own messages
+	meterValues        func(s *station, connector int, at time.Time) (action string, payload any) // outside of a transaction's own messages
 	start              func(s *station, connector int, now sample, remoteID *int)
 	meter              func(s *station, connector int, now sample)
 	stop               func(s *station, connector int, now sample, reason endReason)

@@ -95,6 +95,8 @@ type Config struct {
 	// Dial opens the TCP connection of a station, for instance from a local
 	// address of its own. Nil means a plain net.Dialer.
 	Dial func(ctx context.Context, station ocpp.StationID, address string) (*net.TCPConn, error)
+
+	needsPings time.Duration // of stations with that quirk; zero means needsPingsFor
 }
 
 // BackOff is how a station comes back: after Minimum plus a random time up to
@@ -157,6 +159,7 @@ func New(cfg Config) (*Fleet, error) {
 	cfg.Resend.Attempts = cmp.Or(cfg.Resend.Attempts, 3)
 	cfg.Resend.Interval = cmp.Or(cfg.Resend.Interval, 60*time.Second)
 	cfg.QueueLimit = cmp.Or(cfg.QueueLimit, 1000)
+	cfg.needsPings = cmp.Or(cfg.needsPings, needsPingsFor)
 	cfg.MaxMessage = cmp.Or(cfg.MaxMessage, 1<<20)
 	cfg.LedgerLimit = cmp.Or(cfg.LedgerLimit, 4_000_000)
 	if cfg.Handshakes < 0 || cfg.Rate < 0 || cfg.QueueLimit < 4 || cfg.MaxMessage < 1024 {

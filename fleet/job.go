@@ -100,5 +100,5 @@ func (s *station) at(text string) time.Duration {
 		return 0
 	}
 	now := s.f.elapsed()
-	return now + s.f.real(t.Sub(s.f.clock(now)))
+	return now + s.f.real(t.Sub(s.clock(now)))
 }

@@ -93,7 +93,7 @@ func (s *station) reserved(i int) bool {
 	if s.extra == nil {
 		return false
 	}
-	now := s.f.clock(s.f.elapsed())
+	now := s.clock(s.f.elapsed())
 	for id, r := range s.extra.reservations {
 		if now.After(r.expires) {
 			delete(s.extra.reservations, id)

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"encoding/json"
+	"strconv"
 	"time"
 
 	"holdfast/ocpp"
@@ -44,6 +45,14 @@ func (s *station) booted(result json.RawMessage, err error) {
 				if s.state = rejected; answer.Status == "Pending" {
 					s.state = pending
 				}
+				if s.quirks.has(StatusWhilePending) {
+					for i := range s.connectors {
+						s.sendStatus(i, true)
+					}
+				}
+				if s.quirks.has(WaitsOnPending) {
+					return
+				}
 			default:
 				s.state = rejected
 			}
@@ -67,8 +76,16 @@ func (s *station) accepted(interval time.Duration) {
 	if interval <= 0 || s.f.behave.IgnoreInterval {
 		interval = s.f.behave.HeartbeatInterval
 	}
-	if s.quirks.has(HeartbeatStorm) {
+	switch {
+	case s.quirks.has(HeartbeatStorm):
 		interval = time.Second
+	case s.quirks.has(RareHeartbeats):
+		interval = rareHeartbeat
+	}
+	if s.quirks.has(EventStorm) {
+		for i := range stormOfEvents {
+			s.securityEvent(eventClock, strconv.Itoa(i)+" s")
+		}
 	}
 	s.interval = interval
 	s.reportConnectors(true)
@@ -197,7 +214,7 @@ func (s *station) trigger(message string, connector int) string {
 	case "MeterValues":
 		s.then(func() {
 			each(func(i int) {
-				action, payload := s.speaks.meterValues(s, i)
+				action, payload := s.speaks.meterValues(s, i, s.clock(s.f.elapsed()))
 				s.callEarly(action, payload, nil)
 			})
 		})

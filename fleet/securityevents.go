@@ -15,6 +15,7 @@ type securityEvent string
 const (
 	eventStartup              securityEvent = "StartupOfTheDevice"
 	eventReset                securityEvent = "ResetOrReboot"
+	eventClock                securityEvent = "SettingSystemTime"
 	eventFirmwareUpdated      securityEvent = "FirmwareUpdated"
 	eventInvalidSignature     securityEvent = "InvalidFirmwareSignature"
 	eventInvalidSigner        securityEvent = "InvalidFirmwareSigningCertificate"
@@ -65,7 +66,7 @@ type securityNotification struct {
 
 // securityEvent logs an event and, if it is critical, reports it.
 func (s *station) securityEvent(event securityEvent, tech string) {
-	entry := securityEntry{s.f.clock(s.f.elapsed()), string(event), tech}
+	entry := securityEntry{s.clock(s.f.elapsed()), string(event), tech}
 	if !s.id.Version.Is2x() {
 		entry.what = event.in16()
 	}

@@ -125,6 +125,9 @@ func (s *station) value(x *setting) string {
 	if v, ok := s.settings[x.name()]; ok {
 		return v
 	}
+	if s.quirks.has(LongValues) && x.name() == "MeterValuesSampledData" {
+		return strings.Repeat("Energy,", 430)[:3000]
+	}
 	seconds := func(d time.Duration) string { return strconv.Itoa(int(d / time.Second)) }
 	switch x.name() {
 	case "HeartbeatInterval":
@@ -155,6 +158,8 @@ func (s *station) value(x *setting) string {
 		return strconv.Itoa(s.extra.network.last)
 	case "SecurityCtrlr.Identity.":
 		return string(s.id.ID)
+	case "AuthorizationKey":
+		return s.password
 	}
 	return x.value
 }
@@ -171,6 +176,11 @@ func (s *station) changed(key string) (int, bool) {
 
 // enabled is a setting of kind kindBool, by its name.
 func (s *station) enabled(key string) bool { return s.value(settingByKey(key)) == "true" }
+
+// hidden reports whether the server may not read a setting.
+func (s *station) hidden(x *setting) bool {
+	return x.access == writeOnly && !s.quirks.has(TellsSecrets)
+}
 
 func (s *station) meterInterval() time.Duration {
 	if n, ok := s.changed("MeterValueSampleInterval"); ok {
@@ -283,14 +293,14 @@ func (s *station) report(requestID int) {
 			continue
 		}
 		a := attribute{Mutability: [...]string{"ReadWrite", "ReadOnly", "WriteOnly"}[x.access]}
-		if x.access != writeOnly {
+		if !s.hidden(x) {
 			value := s.value(x)
 			a.Value = &value
 		}
 		c := characteristics{DataType: [...]string{"string", "integer", "boolean", "string"}[x.kind]}
 		data = append(data, reportData{component{Name: x.component}, variable{x.variable, x.instance}, []attribute{a}, c})
 	}
-	at := wireTime(s.f.clock(s.f.elapsed()))
+	at := wireTime(s.clock(s.f.elapsed()))
 	seq := 0
 	for part := range slices.Chunk(data, reportItems) {
 		more := (seq+1)*reportItems < len(data)

@@ -69,7 +69,7 @@ type profileTimes struct {
 
 // newProfile completes a profile, or says as a reasonCode why it makes no sense.
 func (s *station) newProfile(p chargingProfile, t profileTimes) (_ chargingProfile, why string) {
-	p.kind, p.recurrency, p.start = t.Kind, t.Recurrency, s.f.clock(s.f.elapsed())
+	p.kind, p.recurrency, p.start = t.Kind, t.Recurrency, s.clock(s.f.elapsed())
 	for _, x := range []struct {
 		text string
 		to   *time.Time
@@ -203,7 +203,7 @@ func (s *station) power(i int, at time.Duration) float64 {
 	if s.extra == nil || len(s.extra.profiles) == 0 {
 		return wanted
 	}
-	return min(wanted, s.limit(i, s.f.clock(at)))
+	return min(wanted, s.limit(i, s.clock(at)))
 }
 
 // limit is what the charging profiles allow at connector i, in W; +Inf is no
@@ -218,7 +218,7 @@ func (s *station) limit(i int, at time.Time) float64 {
 		if tx := s.connectors[k].tx; tx != nil {
 			charging++
 			if k == i {
-				began = s.f.clock(tx.began)
+				began = s.clock(tx.began)
 			}
 		}
 	}
@@ -306,7 +306,7 @@ func (s *station) composite(connector, seconds int, unit string) (schedule charg
 	if connector < 0 || connector > len(s.connectors) || seconds <= 0 || s.extra == nil || len(s.extra.profiles) == 0 {
 		return schedule, false
 	}
-	now := s.f.clock(s.f.elapsed())
+	now := s.clock(s.f.elapsed())
 	seconds = min(seconds, int(maxComposite/time.Second))
 	allowed := func(at time.Time) float64 {
 		if connector > 0 {
@@ -366,7 +366,7 @@ func (s *station) changes(now time.Time, seconds int) []int {
 			starts = nil
 			for i := range s.connectors {
 				if tx := s.connectors[i].tx; tx != nil {
-					starts = append(starts, s.f.clock(tx.began))
+					starts = append(starts, s.clock(tx.began))
 				}
 			}
 		}

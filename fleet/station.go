@@ -3,15 +3,12 @@ package fleet
 import (
 	"bufio"
 	"cmp"
-	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"hash/fnv"
 	"io"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -88,6 +85,7 @@ type extra struct {
 	securityLog  []securityEntry
 	refusal      securityEvent // why connections fail, once per series
 	jobs         [jobKinds]job
+	habits       habits
 	firmware     int  // updates so far
 	installing   bool // no transactions until the restart
 }
@@ -97,7 +95,7 @@ func newStation(f *Fleet, id Identity) *station {
 	id.User = cmp.Or(id.User, string(id.ID))
 	s := &station{f: f, id: id, profile: id.Profile, password: id.Password, speaks: dialectOf(id.Version), bootReason: "PowerUp"}
 	s.quirks, s.id.Quirks = quirksOf(id.Quirks), nil
-	if s.quirks.has(NoServerName) || s.quirks.has(StaticRSA) || s.quirks.has(LeafOnly) {
+	if s.quirks&tlsQuirks != 0 {
 		s.id.TLS = s.quirks.clientTLS(id.TLS)
 	}
 	h := fnv.New64a()
@@ -126,6 +124,7 @@ func (s *station) turn() {
 		if s.conn != nil {
 			s.disconnect(func(c *conn) { c.close(closeGoingAway, "station goes away") })
 		}
+		s.endLeftOpen()
 		s.f.wg.Done()
 		return
 	}
@@ -281,6 +280,7 @@ func (s *station) endpoint() handshake {
 		}
 		h.password = cmp.Or(x.password, h.password)
 	}
+	h.presents(s)
 	return h
 }
 
@@ -312,14 +312,17 @@ func (s *station) connected() {
 		s.extra.refusal = ""
 	}
 	s.schedulePing()
-	if s.quirks.has(AlwaysBoots) && s.bootReason == "" {
-		s.bootReason = "Unknown"
-	}
+	s.connectedQuirks()
 	if s.quirks.has(NeverBoots) && s.bootReason != "" {
 		s.accepted(0)
 		return
 	}
 	if s.bootReason != "" {
+		if s.quirks.has(DropsEarlyCalls) {
+			s.state = unregistered
+			s.schedule(taskBoot, 0, s.f.elapsed()+earlyBoot)
+			return
+		}
 		s.boot()
 		return
 	}
@@ -344,6 +347,10 @@ func (s *station) lost(err error) {
 		s.f.log.Debug("connection lost", "station", s.id.ID, "err", err)
 	}
 	s.disconnect((*conn).hangUp)
+	if s.quirks.has(SlowReturn) && !byFrame {
+		s.reconnect(slowReturnAfter)
+		return
+	}
 	s.reconnect(s.backOff(0))
 }
 
@@ -358,7 +365,7 @@ func (s *station) disconnect(end func(*conn)) {
 	end(c)
 	s.f.stats.connected[c.profile].Add(-1)
 	s.offline = s.f.elapsed()
-	for _, kind := range []taskKind{taskPing, taskHeartbeat, taskCallTimeout, taskBoot} {
+	for _, kind := range []taskKind{taskPing, taskUnpinged, taskHeartbeat, taskCallTimeout, taskBoot} {
 		s.cancel(kind, 0)
 	}
 	s.resendAt = 0
@@ -396,165 +403,6 @@ func (s *station) backOff(n int) time.Duration {
 
 func (s *station) reconnect(wait time.Duration) {
 	s.schedule(taskConnect, 0, s.f.elapsed()+wait)
-}
-
-// taskKind says what a station is to do at a time.
-type taskKind uint8
-
-const (
-	taskConnect taskKind = iota
-	taskBoot
-	taskHeartbeat
-	taskPing
-	taskCallTimeout
-	taskResend
-	taskReboot    // n says why
-	taskJob       // n is its kind
-	taskRenew     // ask for a new certificate
-	taskSign      // ask again for one that did not come
-	taskSwitch    // use a certificate that was not valid before
-	taskConnector // n is the connector's index
-	taskMeter     // n is the connector's index
-)
-
-// task is due at a time since Run began. There is one of a kind and n.
-type task struct {
-	at   time.Duration
-	kind taskKind
-	n    int32
-}
-
-// never is when a station without tasks has to do something.
-const never = 100 * 365 * 24 * time.Hour
-
-func (s *station) schedule(kind taskKind, n int, at time.Duration) {
-	if kind == taskConnect && s.away {
-		return
-	}
-	for i := range s.tasks {
-		if t := &s.tasks[i]; t.kind == kind && int(t.n) == n {
-			t.at = at
-			return
-		}
-	}
-	s.tasks = append(s.tasks, task{at, kind, int32(n)})
-}
-
-func (s *station) cancel(kind taskKind, n int) {
-	s.tasks = slices.DeleteFunc(s.tasks, func(t task) bool { return t.kind == kind && int(t.n) == n })
-}
-
-func (s *station) nextTask() time.Duration {
-	next := never
-	for _, t := range s.tasks {
-		next = min(next, t.at)
-	}
-	return next
-}
-
-// runTasks does what is due, the oldest first.
-func (s *station) runTasks() {
-	for now := s.f.elapsed(); !s.f.stopping(); {
-		due := -1
-		for i, t := range s.tasks {
-			if t.at <= now && (due < 0 || t.at < s.tasks[due].at) {
-				due = i
-			}
-		}
-		if due < 0 {
-			return
-		}
-		t := s.tasks[due]
-		s.tasks = slices.Delete(s.tasks, due, due+1)
-		s.due = t.at
-		s.run(t)
-		s.due = 0
-	}
-}
-
-func (s *station) run(t task) {
-	switch t.kind {
-	case taskConnect:
-		if s.conn == nil {
-			s.connect()
-		}
-	case taskBoot:
-		s.boot()
-	case taskHeartbeat:
-		s.heartbeat()
-		s.scheduleHeartbeat()
-	case taskPing:
-		s.ping()
-	case taskCallTimeout:
-		s.callTimedOut()
-	case taskResend: // pump follows
-	case taskReboot:
-		s.reboot(int(t.n))
-	case taskJob:
-		s.jobStep(int(t.n))
-	case taskRenew:
-		s.renew()
-	case taskSign:
-		s.signingOverdue()
-	case taskSwitch:
-		s.switchCertificate()
-	case taskConnector:
-		s.connectorStep(int(t.n), t.at)
-	case taskMeter:
-		s.meterStep(int(t.n), t.at)
-	}
-}
-
-// ping sends a WebSocket ping. Nothing at all since the last one means that
-// nobody is there any more.
-func (s *station) ping() {
-	c := s.conn
-	if c == nil {
-		return
-	}
-	mute := c.mute.Load()
-	switch {
-	case c.pinged && !c.heard && mute:
-		s.abandon()
-		return
-	case c.pinged && !c.heard:
-		s.lost(fmt.Errorf("no pong for %s", s.pingInterval()))
-		return
-	}
-	c.pinged, c.heard = true, false
-	if !mute {
-		if err := c.write(opPing, nil); err != nil {
-			s.lost(err)
-			return
-		}
-	}
-	s.schedulePing()
-}
-
-// abandoned is how long a connection stays open that its station has given up.
-const abandoned = 2 * time.Minute
-
-// abandon gives up a silent connection and comes back with another one. The
-// server cannot learn of it: where a network has forgotten a connection, no FIN
-// gets through. To the server it stays open until it does something about it.
-func (s *station) abandon() {
-	s.disconnect(func(c *conn) {
-		s.f.wg.Go(func() {
-			c.tcp.SetReadDeadline(time.Now().Add(abandoned))
-			defer context.AfterFunc(s.f.ctx, func() { c.tcp.SetReadDeadline(past) })()
-			br := readers.Get().(*bufio.Reader)
-			br.Reset(c)
-			defer func() { br.Reset(nil); readers.Put(br) }()
-			drain(c, br)
-		})
-	})
-	s.reconnect(s.backOff(0))
-}
-
-func (s *station) schedulePing() {
-	if interval := s.pingInterval(); interval > 0 && s.conn != nil {
-		s.schedule(taskPing, 0, s.f.elapsed()+interval)
-	}
 }
 
 // newID returns an id that no station of this identity used before.

@@ -146,6 +146,9 @@ func (s *station) install(use, text string) (status, why string) {
 	if len(text) > limit {
 		return "Rejected", "InvalidCertificate"
 	}
+	if s.quirks.has(FixedRoot) {
+		return "Rejected", "ReadOnly"
+	}
 	parsed, err := parseChain(text)
 	if err != nil || len(parsed) != 1 || !parsed[0].IsCA || time.Now().After(parsed[0].NotAfter) || time.Now().Before(parsed[0].NotBefore) {
 		return "Rejected", "InvalidCertificate"
@@ -203,7 +206,7 @@ func (s *station) strands(store []installed) bool {
 		return false
 	}
 	tc, ok := s.conn.nc.(*tls.Conn)
-	return ok && verifyServer(tc.ConnectionState().PeerCertificates, s.endpoint().target.host, poolOf(csmsRoots(store), true)) != nil
+	return ok && verifyServer(tc.ConnectionState().PeerCertificates, s.endpoint().target.host, poolOf(csmsRoots(store), true), time.Now()) != nil
 }
 
 // deleteCertificate applies DeleteCertificate (M04). The station's own

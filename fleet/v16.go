@@ -161,6 +161,17 @@ func (tx *transaction) serverID() int {
 	return -1
 }
 
+// endID is the id with which the station ends a transaction.
+func (s *station) endID(tx *transaction) int {
+	switch {
+	case s.quirks.has(ZeroTransaction):
+		return 0
+	case s.quirks.has(MinusOneTransaction):
+		return -1
+	}
+	return tx.serverID()
+}
+
 func meter16(s *station, connector int, now sample) {
 	tx := s.connectors[connector].tx
 	s.callTransaction(&message{
@@ -178,15 +189,14 @@ func stop16(s *station, connector int, now sample, reason endReason) {
 	s.callTransaction(&message{
 		action: "StopTransaction",
 		make: func() any {
-			return stop16Request{tx.serverID(), tx.tag, now.energy, wireMilli(now.at), reason.v16}
+			return stop16Request{s.endID(tx), tx.tag, now.energy, wireMilli(now.at), reason.v16}
 		},
 		tx: &txPart{entry: tx.entry, kind: partEnd, sample: now, reason: reason.v16},
 	})
 }
 
 // meterValues16 answers a trigger; it belongs to no transaction message.
-func meterValues16(s *station, connector int) (string, any) {
-	at := s.f.clock(s.f.elapsed())
+func meterValues16(s *station, connector int, at time.Time) (string, any) {
 	c := &s.connectors[connector]
 	v := sample{at: at.UnixMilli(), energy: int32(c.register), power: int32(c.power)}
 	return "MeterValues", meterValues16Request{connector + 1, nil, meterValue16Of(v, "Trigger")}

@@ -200,8 +200,7 @@ func stop2x(s *station, connector int, now sample, reason endReason) {
 }
 
 // meterValues2x answers a trigger; it belongs to no transaction event.
-func meterValues2x(s *station, connector int) (string, any) {
-	at := s.f.clock(s.f.elapsed())
+func meterValues2x(s *station, connector int, at time.Time) (string, any) {
 	c := &s.connectors[connector]
 	v := sample{at: at.UnixMilli(), energy: int32(c.register), power: int32(c.power)}
 	return "MeterValues", meterValues2xRequest{connector + 1, meterValue2xOf(v, "Trigger")}

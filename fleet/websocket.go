@@ -80,9 +80,10 @@ type conn struct {
 	mute atomic.Bool // answers nothing
 
 	// Owned by the station's goroutine.
-	part          []byte // fragments of an unfinished message
-	kind          byte   // its opcode, zero if there is none
-	pinged, heard bool   // we pinged; something was read since
+	part          []byte    // fragments of an unfinished message
+	kind          byte      // its opcode, zero if there is none
+	pinged, heard bool      // we pinged; something was read since
+	pingedAt      time.Time // of stations that need pings
 
 	// ahead is a byte that readable had to read, where it cannot wait otherwise.
 	ahead    [1]byte
@@ -113,6 +114,9 @@ func (c *conn) readMessage(br *bufio.Reader) ([]byte, error) {
 	var head [10]byte
 	if _, err := io.ReadFull(br, head[:2]); err != nil {
 		return nil, err
+	}
+	if c.quirks.has(SlowReader) {
+		time.Sleep(slowRead)
 	}
 	if !c.mute.Load() {
 		c.heard = true
@@ -202,8 +206,13 @@ func (c *conn) control(br *bufio.Reader, op byte, length int) error {
 		if c.mute.Load() || c.quirks.has(NeverPongs) {
 			return nil
 		}
-		if c.quirks.has(TextPongs) {
+		switch {
+		case c.quirks.has(TextPongs):
 			return c.write(opText, []byte("pong"))
+		case c.quirks.has(DropsAtPing):
+			return errPinged
+		case c.quirks.has(NeedsPings):
+			c.pingedAt = time.Now()
 		}
 		return c.write(opPong, payload) // RFC 6455 §5.5.3
 	case opPong:
@@ -239,7 +248,33 @@ func (c *conn) writeClose(code int, reason string) error {
 // nc, so that those of several goroutines (see Line) do not mix.
 func (c *conn) write(op byte, payload []byte) error {
 	pooled := writeBuffers.Get().(*[]byte)
-	b := append((*pooled)[:0], 0x80|op)
+	b := (*pooled)[:0]
+	first := op
+	for op == opText && c.quirks.has(Fragments) && len(payload) > smallPiece {
+		b = appendFrame(b, first, payload[:smallPiece])
+		first, payload = opContinuation, payload[smallPiece:]
+	}
+	b = appendFrame(b, 0x80|first, payload)
+	c.tcp.SetWriteDeadline(time.Now().Add(writeTimeout))
+	rest := b
+	for op == opText && c.quirks.has(SlowSender) && len(rest) > smallPiece {
+		if _, err := c.nc.Write(rest[:smallPiece]); err != nil {
+			return err
+		}
+		rest = rest[smallPiece:]
+		time.Sleep(slowWrite)
+	}
+	_, err := c.nc.Write(rest)
+	if cap(b) <= 64<<10 {
+		*pooled = b
+		writeBuffers.Put(pooled)
+	}
+	return err
+}
+
+// appendFrame appends a masked frame with the given first byte.
+func appendFrame(b []byte, first byte, payload []byte) []byte {
+	b = append(b, first)
 	switch n := len(payload); {
 	case n < 126:
 		b = append(b, 0x80|byte(n))
@@ -253,13 +288,7 @@ func (c *conn) write(op byte, payload []byte) error {
 	at := len(b)
 	b = append(b, payload...)
 	applyMask(b[at:], mask)
-	c.tcp.SetWriteDeadline(time.Now().Add(writeTimeout))
-	_, err := c.nc.Write(b)
-	if cap(b) <= 64<<10 {
-		*pooled = b
-		writeBuffers.Put(pooled)
-	}
-	return err
+	return b
 }
 
 func applyMask(b []byte, mask uint32) {

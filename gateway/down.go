@@ -32,7 +32,14 @@ type pending struct {
 	id   ocpp.MessageID // empty until sent; guarded by conn.mu
 }
 
-func (p *pending) finish(r result) { p.once.Do(func() { p.done <- r }) }
+// finish reports whether r is the first result.
+func (p *pending) finish(r result) (first bool) {
+	p.once.Do(func() {
+		p.done <- r
+		first = true
+	})
+	return first
+}
 
 func (p *pending) wake() {
 	select {
@@ -143,11 +150,10 @@ func (c *conn) deliver(id ocpp.MessageID, r result) bool {
 		p = nil
 	}
 	c.mu.Unlock()
-	if p == nil {
+	if p == nil || !p.finish(r) {
 		c.g.metrics.bad.WithLabelValues("unknown_answer").Inc()
 		return false
 	}
-	p.finish(r)
 	return true
 }
 

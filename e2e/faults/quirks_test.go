@@ -2,6 +2,7 @@ package faults
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -22,63 +23,38 @@ import (
 	"holdfast/ocpp"
 )
 
-// needs are the faults that take something special of the station or of its
-// record: the security profile, the version, what the operator has to set.
-var needs = map[fleet.Fault]struct {
-	profile int
-	version ocpp.Version
-	record  map[string]any
-	id      string
-}{
-	fleet.NoCertificate:      {profile: 3},
-	fleet.ForeignCertificate: {profile: 3},
-	fleet.LeafOnly:           {profile: 3},
-	fleet.UnknownErrorCode:   {version: ocpp.V16},
-	fleet.NullOptionals:      {version: ocpp.V16},
-	fleet.Silent:             {record: map[string]any{"quirks": map[string]any{"ping": "require"}}},
-	fleet.NeverPongs:         {record: map[string]any{"quirks": map[string]any{"ping": "auto"}}},
-	fleet.RawIdentity:        {id: "RAW|1"},
-}
-
-// notAnswered are the quirks of stations whose CALLs go unanswered.
-var notAnswered = []fleet.Fault{fleet.DeafToCalls}
-
 // TestQuirks does every fault and lives with every quirk of the fleet, by name,
-// and wants the reaction that the fleet's table states.
+// in every version that it suits, and wants the reaction that the fleet's table
+// states.
 func TestQuirks(t *testing.T) {
 	n := all(t, "--ping-interval", "300ms", "--pong-time", "300ms")
 	if status := n.Do("PUT", "/api/v1/id-tokens/FLEET", map[string]any{"status": "Accepted"}, nil); status >= 300 {
 		t.Fatalf("ID token: HTTP %d", status)
 	}
-	slots := make(chan struct{}, 6)
+	slots := make(chan struct{}, 8)
 	t.Run("all", func(t *testing.T) {
 		for i, fault := range fleet.Faults() {
-			t.Run(fault.String(), func(t *testing.T) {
-				t.Parallel()
-				slots <- struct{}{}
-				defer func() { <-slots }()
-				need := needs[fault]
-				if need.id == "" {
-					need.id = fmt.Sprintf("Q-%02d", i)
+			for v, version := range []ocpp.Version{ocpp.V16, ocpp.V201, ocpp.V21} {
+				q := &quirky{n: n, id: fmt.Sprintf("Q-%02d-%d%s", i, v, needs[fault].id), fault: fault, version: version, profile: max(ocpp.ProfileTLS, needs[fault].profile)}
+				if !fault.Suits(q.profile, version) || testing.Short() && v != i%3 && fault.Suits(q.profile, []ocpp.Version{ocpp.V16, ocpp.V201, ocpp.V21}[i%3]) {
+					continue
 				}
-				if need.profile == 0 {
-					need.profile = 2
-				}
-				if need.version == "" {
-					need.version = []ocpp.Version{ocpp.V16, ocpp.V201, ocpp.V21}[i%3]
-				}
-				s := add(t, n, need.id, need.profile, need.record)
-				q := quirky{T: t, n: n, id: need.id, fault: fault}
-				q.start(s, need.version)
-				switch {
-				case fault.Connecting():
-					q.attempt()
-				case fault.Quirk():
-					q.live()
-				default:
-					q.provoke()
-				}
-			})
+				t.Run(fault.String()+"/"+string(version), func(t *testing.T) {
+					t.Parallel()
+					slots <- struct{}{}
+					defer func() { <-slots }()
+					q.T = t
+					q.start()
+					switch {
+					case fault.Connecting():
+						q.attempt()
+					case fault.Quirk():
+						q.live()
+					default:
+						q.provoke()
+					}
+				})
+			}
 		}
 	})
 	checked(t, n)
@@ -87,12 +63,17 @@ func TestQuirks(t *testing.T) {
 // quirky is one station with one fault.
 type quirky struct {
 	*testing.T
-	n     *e2e.Node
-	id    string
-	fault fleet.Fault
-	fleet *fleet.Fleet
-	told  told
+	n        *e2e.Node
+	id       string
+	profile  ocpp.SecurityProfile
+	version  ocpp.Version
+	fault    fleet.Fault
+	password string
+	fleet    *fleet.Fleet
+	told     told
 }
+
+func (q *quirky) station() ocpp.StationID { return ocpp.StationID(q.id) }
 
 // told keeps what the fleet logs.
 type told struct {
@@ -112,16 +93,34 @@ func (w *told) has(text string) bool {
 	return strings.Contains(w.log.String(), text)
 }
 
-func (q *quirky) start(s station, version ocpp.Version) {
-	id := fleet.Identity{ID: ocpp.StationID(s.id), Profile: ocpp.SecurityProfile(s.profile), Version: version, Password: s.password, Certificate: s.certificate}
-	if q.fault.Quirk() {
-		id.Quirks = []fleet.Fault{q.fault}
+// start registers the station, and another one where the fault needs one.
+func (q *quirky) start() {
+	var list []fleet.Identity
+	var address string
+	for i, id := range []string{q.id, q.id + "-other"} {
+		if i == 1 && q.fault != fleet.BorrowedIdentity {
+			break
+		}
+		more := make(map[string]any)
+		if quirks := needs[q.fault].quirks; quirks != nil {
+			more["quirks"] = quirks
+		}
+		s := add(q.T, q.n, id, int(q.profile), more)
+		x := fleet.Identity{ID: ocpp.StationID(s.id), Profile: q.profile, Version: q.version, Password: s.password, Certificate: s.certificate}
+		if q.fault.Quirk() {
+			x.Quirks = []fleet.Fault{q.fault}
+		}
+		list, address = append(list, x), s.url
+	}
+	q.password = list[0].Password
+	if needs[q.fault].held {
+		q.register("Pending")
 	}
 	var err error
 	q.fleet, err = fleet.New(fleet.Config{
-		Targets:  map[ocpp.SecurityProfile]string{id.Profile: strings.TrimSuffix(s.url, "/")},
+		Targets:  map[ocpp.SecurityProfile]string{q.profile: address},
 		Roots:    anchors(q.T, q.n),
-		Stations: []fleet.Identity{id},
+		Stations: list,
 		Behaviour: fleet.Behaviour{SessionGap: 50 * time.Millisecond, SessionLength: 200 * time.Millisecond, MeterInterval: 50 * time.Millisecond,
 			UnplugDelay: 20 * time.Millisecond, BootRetry: time.Second, RenewBefore: -1},
 		BackOff: fleet.BackOff{Minimum: 50 * time.Millisecond, Random: -1},
@@ -130,6 +129,14 @@ func (q *quirky) start(s station, version ocpp.Version) {
 	})
 	if err != nil {
 		q.Fatal(err)
+	}
+}
+
+// register sets what the station is told when it boots.
+func (q *quirky) register(registration string) {
+	q.Helper()
+	if status := q.n.Do("PUT", "/api/v1/stations/"+url.PathEscape(q.id)+"/registration", map[string]any{"registration": registration}, nil); status != 200 {
+		q.Fatalf("registration: HTTP %d", status)
 	}
 }
 
@@ -163,7 +170,7 @@ func (q *quirky) here() bool {
 // attempt makes one attempt to connect with the fault.
 func (q *quirky) attempt() {
 	want := q.fault.Reaction()
-	ctx, cancel := context.WithTimeout(q.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(q.Context(), 40*time.Second)
 	defer cancel()
 	churned, err := q.fleet.Churn(ctx, fleet.Churn{Faults: []fleet.Fault{q.fault}, Attempts: 1})
 	switch {
@@ -173,7 +180,7 @@ func (q *quirky) attempt() {
 		q.Errorf("%s; want %s: %s", churned, want.Refused, want.Says)
 	}
 	if want.Code != 0 {
-		if err := q.fleet.Probe(ctx, ocpp.StationID(q.id), q.fault); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("closed with %d", want.Code)) {
+		if err := q.fleet.Probe(ctx, q.station(), q.fault); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("closed with %d", want.Code)) {
 			q.Errorf("%v; want close code %d: %s", err, want.Code, want.Says)
 		}
 	}
@@ -190,10 +197,13 @@ func (q *quirky) provoke() {
 	q.run()
 	q.await("a transaction", func() bool { return q.transactions() > 0 })
 	before := q.fleet.Stats().Connects
-	if err := q.fleet.Provoke(ocpp.StationID(q.id), q.fault); err != nil {
+	if err := q.fleet.Provoke(q.station(), q.fault); err != nil {
 		q.Fatal(err)
 	}
-	ends := want.Code != 0 || q.fault == fleet.CleanClose || q.fault == fleet.Cut || q.fault == fleet.Silent
+	if special := needs[q.fault].provoked; special != nil {
+		special(q)
+	}
+	ends := want.Code != 0 || slices.Contains([]fleet.Fault{fleet.CleanClose, fleet.Cut, fleet.Silent, fleet.HalfOpen}, q.fault)
 	if want.Code != 0 {
 		q.await(fmt.Sprintf("close code %d", want.Code), func() bool { return q.told.has(fmt.Sprintf("closed with %d", want.Code)) })
 	}
@@ -209,13 +219,19 @@ func (q *quirky) provoke() {
 // live lets a station with a habit charge, and leave and come back.
 func (q *quirky) live() {
 	q.run()
+	if needs[q.fault].held {
+		q.hold()
+	}
 	q.await("a transaction", func() bool { return q.transactions() > 0 })
 	for range 2 {
 		before := q.fleet.Stats().Connects
-		if err := q.fleet.Provoke(ocpp.StationID(q.id), fleet.Cut); err != nil {
+		if err := q.fleet.Provoke(q.station(), fleet.Cut); err != nil {
 			q.Fatal(err)
 		}
 		q.await("the next connection", func() bool { return q.fleet.Stats().Connects > before && q.here() })
+	}
+	if special := needs[q.fault].lived; special != nil {
+		special(q)
 	}
 	done := q.transactions() + 3 // for longer than the pings are apart
 	q.await("more transactions", func() bool { return q.transactions() >= done })
@@ -226,14 +242,29 @@ func (q *quirky) live() {
 	}
 }
 
+// hold lets the station wait, and accepts it at last.
+func (q *quirky) hold() {
+	q.await("a boot", func() bool {
+		var view struct{ State struct{ Vendor string } }
+		q.n.Do("GET", "/api/v1/stations/"+url.PathEscape(q.id), nil, &view)
+		return view.State.Vendor != ""
+	})
+	q.await("messages of a station that is Pending", func() bool { return q.fleet.Stats().Sent > 1 || q.fault == fleet.WaitsOnPending })
+	q.await("the answers", func() bool { return q.fleet.Stats().Outstanding == 0 })
+	if q.transactions() > 0 {
+		q.Error("a transaction of a station that is Pending was recorded")
+	}
+	q.register("Accepted")
+	if got := q.fleet.Stats(); got.Connects != 1 {
+		q.Errorf("%d connections, errors %v; want: %s", got.Connects, got.Errors, q.fault.Reaction().Says)
+	}
+}
+
 // served has a CALL answered, lets the station finish, and wants every
 // transaction in the record, once.
 func (q *quirky) served() {
 	q.Helper()
-	want := "accepted"
-	if slices.Contains(notAnswered, q.fault) {
-		want = "timeout"
-	}
+	want := cmp.Or(needs[q.fault].call, "accepted")
 	got := ""
 	q.await("a CALL", func() bool {
 		got = q.call()
@@ -253,16 +284,29 @@ func (q *quirky) served() {
 	if err != nil {
 		q.Fatal(err)
 	}
-	if !report.OK() || report.Unacknowledged > 0 || report.Transactions == 0 {
+	if !q.fine(report) {
 		q.Errorf("%d transactions, %d given up, %v: %v", report.Transactions, report.Unacknowledged, report.Counts, report.Problems)
 	}
 }
 
-func (q *quirky) call() string {
-	var view struct{ Result string }
-	q.n.Do("POST", "/api/v1/stations/"+url.PathEscape(q.id)+"/calls", map[string]any{"action": "ClearCache", "payload": map[string]any{}, "timeout": 3}, &view)
-	return view.Result
+// answer is what became of a CALL to the station.
+type answer struct {
+	Result string
+	Answer map[string]any `json:"payload"`
+	text   string
 }
+
+func (q *quirky) send(action string, payload map[string]any) (got answer) {
+	var raw json.RawMessage
+	q.n.Do("POST", "/api/v1/stations/"+url.PathEscape(q.id)+"/calls", map[string]any{"action": action, "payload": payload, "timeout": callTime.Seconds()}, &raw)
+	got.text = string(raw)
+	if err := json.Unmarshal(raw, &got); err != nil {
+		q.Errorf("%s: %v", raw, err)
+	}
+	return got
+}
+
+func (q *quirky) call() string { return q.send("ClearCache", map[string]any{}).Result }
 
 func (q *quirky) transactions() (done int) {
 	for tx := range q.fleet.Ledger().Transactions() {
@@ -294,6 +338,23 @@ func (q *quirky) list(_ context.Context, path string, query url.Values) ([]json.
 		}
 		query.Set("cursor", page.Next)
 	}
+}
+
+// items are those of a list of the API.
+func (q *quirky) items(path string) (all []map[string]any) {
+	q.Helper()
+	raw, err := q.list(q.Context(), path, nil)
+	if err != nil {
+		q.Fatal(err)
+	}
+	for _, text := range raw {
+		var item map[string]any
+		if err := json.Unmarshal(text, &item); err != nil {
+			q.Fatal(err)
+		}
+		all = append(all, item)
+	}
+	return all
 }
 
 // anchors are what stations trust.

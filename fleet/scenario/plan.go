@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"holdfast/fleet"
-	"holdfast/ocpp"
 )
 
 // What is the kind of an Action.
@@ -276,7 +275,7 @@ func (p *planner) presence(r *rand.Rand, x Presence, what What, chosen []int, le
 func (p *planner) storm(r *rand.Rand, x Storm) func() (Action, bool) {
 	fault, _ := fleet.FaultByName(x.Fault) // checked
 	chosen := slices.DeleteFunc(p.sample(r, x.Who, cmp.Or(x.Share, 100)), func(i int) bool {
-		return !p.here[i] && !fault.Connecting() || !suits(fault, p.stations[i].Profile)
+		return !p.here[i] && !fault.Connecting() || !p.suits(fault, i)
 	})
 	return list(chosen, func(k int) Action {
 		at := time.Duration(x.At) + time.Duration(float64(k)/float64(len(chosen))*float64(x.Within))
@@ -286,6 +285,11 @@ func (p *planner) storm(r *rand.Rand, x Storm) func() (Action, bool) {
 
 // drawing is how often a fitting station is looked for at random.
 const drawing = 32
+
+// suits reports whether a fault means something to station i.
+func (p *planner) suits(f fleet.Fault, i int) bool {
+	return f.Suits(p.stations[i].Profile, p.stations[i].Version)
+}
 
 // pick draws a member that suits; -1 if none was found.
 func (p *planner) pick(r *rand.Rand, members []int, suits func(i int) bool) int {
@@ -322,7 +326,7 @@ func (p *planner) churn(r *rand.Rand, x Churn, length time.Duration) func() (Act
 				}
 			}
 			i := p.pick(r, p.who(x.Who), func(i int) bool {
-				return (p.here[i] || fault.Connecting()) && suits(fault, p.stations[i].Profile)
+				return (p.here[i] || fault.Connecting()) && p.suits(fault, i)
 			})
 			if i >= 0 {
 				return Action{At: at, What: Fault, Station: i, Fault: fault}, true
@@ -347,19 +351,6 @@ func (p *planner) commands(r *rand.Rand, x *Command, length time.Duration) func(
 			}
 		}
 	}
-}
-
-// suits reports whether a fault means something to a station of a profile.
-func suits(f fleet.Fault, profile ocpp.SecurityProfile) bool {
-	switch f {
-	case fleet.WrongPassword, fleet.EmptyPassword, fleet.WrongUser, fleet.NoCredentials:
-		return profile != ocpp.ProfileMTLS
-	case fleet.NoCertificate, fleet.ForeignCertificate:
-		return profile == ocpp.ProfileMTLS
-	case fleet.OldTLS:
-		return profile != ocpp.ProfilePlain
-	}
-	return true
 }
 
 // list yields one action for each of the chosen.
