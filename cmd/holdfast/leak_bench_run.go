@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -119,7 +118,7 @@ func (c *leakBench) run(ctx context.Context, site *benchSite, number int, k benc
 		s := &benchStations{kind: k.Load, r: rand.New(rand.NewPCG(k.Seed, r.Uint64())), churn: c.Churn / 100, share: g.Share}
 		s.mean = float64(c.Stations) * (0.85 + 0.3*s.r.Float64())
 		s.swing, s.phase = 0.05+0.2*s.r.Float64(), 24*s.r.Float64()
-		own := int(math.Ceil(spareStations * float64(c.Stations)))
+		own := c.ownStations()
 		nm := int(float64(own) * g.Share)
 		ids := append(tls[:own-nm:own-nm], mtls[:nm]...)
 		tls, mtls = tls[own-nm:], mtls[nm:]

@@ -4,6 +4,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+
+	"holdfast/leak/bench"
 )
 
 func TestPoisson(t *testing.T) {
@@ -17,5 +19,16 @@ func TestPoisson(t *testing.T) {
 	}
 	if n := poisson(r, 0); n != 0 {
 		t.Errorf("of nothing came %d", n)
+	}
+}
+
+// The largest gateway of all has stations enough on its busiest day.
+func TestBenchStationsAreEnough(t *testing.T) {
+	c := &leakBench{Stations: 60}
+	s := &benchStations{kind: bench.LoadRamp, mean: 1.15 * 60, swing: 0.25}
+	for h := range 120 {
+		if n := 1.04 * s.connections(float64(h)); n > float64(c.ownStations()) {
+			t.Fatalf("%.0f connections at hour %d, %d stations", n, h, c.ownStations())
+		}
 	}
 }
