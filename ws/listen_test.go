@@ -121,6 +121,7 @@ func wasReset(addr string) bool {
 	}
 	defer nc.Close()
 	_ = nc.SetDeadline(time.Now().Add(waitTime))
+	_, _ = nc.Write([]byte("G")) // the kernel keeps who says nothing from the server for a while
 	_, err = nc.Read(make([]byte, 1))
 	return errors.Is(err, syscall.ECONNRESET)
 }
