@@ -31,6 +31,9 @@ func (c *leakBench) replay(e *env) error {
 			if err == nil {
 				runs[i], err = rec.Replay()
 			}
+			if i > 0 {
+				runs[i].Forget()
+			}
 			return err
 		})
 	}

@@ -67,6 +67,9 @@ func (c *leakBench) runAll(e *env, site *benchSite, cases []bench.Case) ([]bench
 				e.log.Error("leak bench: a run failed and does not count", "err", oneLine(err))
 				return nil
 			}
+			if len(runs) > 0 {
+				run.Forget()
+			}
 			runs = append(runs, run)
 			e.log.Info("leak bench", "ended", fmt.Sprintf("%d of %d", len(runs), len(cases)), "run", i, "case", k.String(), "outcome", run.Outcome())
 			return nil

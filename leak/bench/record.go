@@ -80,6 +80,7 @@ func (rec *Record) Replay() (Run, error) {
 		g := &run.Gateways[i]
 		g.Verdicts = slices.DeleteFunc(g.Verdicts, func(v *Verdict) bool { return v.Class != leak.Retained })
 		g.RawMK, g.OLS, g.BlockMK, g.FirstRSS = nil, nil, nil, 0
+		g.series = rec.Series[i]
 		for _, b := range rec.Series[i] {
 			end := b.Time().Sub(rec.Start)
 			run.hours = max(run.hours, int(end.Round(time.Hour).Hours()))

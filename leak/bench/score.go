@@ -2,11 +2,7 @@ package bench
 
 import (
 	"fmt"
-	"io"
-	"maps"
 	"slices"
-	"strings"
-	"text/tabwriter"
 
 	"holdfast/leak"
 )
@@ -36,9 +32,19 @@ type Report struct {
 	Healthy []*HealthyRow            `json:"healthy"`
 	Cohorts map[Placement]*CohortRow `json:"cohorts"`
 
-	CPUPercent float64  `json:"overhead_cpu_percent"` // of one processor, a sample every 30 s
-	Targets    []Target `json:"targets"`
-	Runs       []Run    `json:"runs"`
+	// Delays are hours from the onset to the verdict by the run's full rate, of
+	// gateways that leak 0.2 % an hour or more.
+	Delays map[float64][]float64 `json:"-"`
+
+	// CPUPercent is that of a sample every 30 s, of one processor. Every sixth sample
+	// of a run is followed by the hourly check, in production every 120th.
+	CPUPercent float64 `json:"overhead_cpu_percent"`
+	// BytesPerConnection is what a detector holds after the longest run, divided by
+	// 10,000 connections; 0 if no series is known.
+	BytesPerConnection float64 `json:"overhead_bytes_per_connection"`
+
+	Targets []Target `json:"targets"`
+	Runs    []Run    `json:"runs"`
 }
 
 // Tally counts gateways.
@@ -105,25 +111,19 @@ type CohortRow struct {
 	WrongEver    int `json:"wrong_at_any_time"`
 }
 
-// Target is a figure beside what it should be.
-type Target struct {
-	Name   string  `json:"name"`
-	Target string  `json:"target"`
-	Value  float64 `json:"value"`
-	Met    bool    `json:"met"`
-	Of     string  `json:"of"`
-}
-
 // sureRate is from which rate on, in percent an hour, a leak must be found.
 const sureRate = 0.2
 
-// Score adds up the runs of a plan, of which so many more were planned.
+// Score adds up the runs of a plan, of which so many were planned.
 func Score(p Plan, version string, planned int, runs []Run) *Report {
-	rep := &Report{Version: version, First: p.First, Seeds: p.Seeds, Hours: p.Hours, Planned: planned, Runs: runs, Cohorts: make(map[Placement]*CohortRow),
-		Faults: []*Row{}, Rates: []*Row{}, Healthy: []*HealthyRow{}}
+	rep := newReport(p)
+	rep.Version, rep.Planned, rep.Runs = version, planned, runs
+	alone := make([]*Report, len(runs)) // each run's, to draw from
 	var cpu, samples int64
 	for i := range runs {
 		rep.add(&runs[i])
+		alone[i] = newReport(p)
+		alone[i].add(&runs[i])
 		for _, g := range runs[i].Gateways {
 			cpu, samples = cpu+g.CPU, samples+int64(g.Samples)
 		}
@@ -134,8 +134,14 @@ func Score(p Plan, version string, planned int, runs []Run) *Report {
 	if samples > 0 {
 		rep.CPUPercent = 100 * float64(cpu) / float64(samples) / float64(leak.SampleInterval)
 	}
-	rep.targets()
+	rep.BytesPerConnection = bytesPerConnection(runs)
+	rep.targets(alone)
 	return rep
+}
+
+func newReport(p Plan) *Report {
+	return &Report{First: p.First, Seeds: p.Seeds, Hours: p.Hours, Cohorts: make(map[Placement]*CohortRow),
+		Faults: []*Row{}, Rates: []*Row{}, Healthy: []*HealthyRow{}, Delays: make(map[float64][]float64)}
 }
 
 func (rep *Report) add(r *Run) {
@@ -201,6 +207,9 @@ func (rep *Report) add(r *Run) {
 				row.Delays = append(row.Delays, first.Hour-onset)
 			}
 		}
+		if first != nil {
+			rep.Delays[r.Rate] = append(rep.Delays[r.Rate], first.Hour-onset)
+		}
 	}
 	if !r.Leaks {
 		return
@@ -251,125 +260,4 @@ func (s *Tally) add(rate, until float64, alarms []float64) {
 		s.Slow++
 		s.SlowFound += btoi(found)
 	}
-}
-
-// targets compares with what was promised.
-func (rep *Report) targets() {
-	add := func(name string, atLeast bool, limit, value float64, of string) {
-		t := Target{Name: name, Target: fmt.Sprintf("≤ %g", limit), Value: value, Met: value <= limit, Of: of}
-		if atLeast {
-			t.Target, t.Met = fmt.Sprintf("≥ %g", limit), value >= limit
-		}
-		rep.Targets = append(rep.Targets, t)
-	}
-	d := &rep.Detector
-	found := d.SureFound + d.SlowFound
-	add("precision", true, 0.97, d.Precision, fmt.Sprintf("%d right, %d false", found, d.Alarmed))
-	add("recall at 0.2 %/h or more", true, 0.95, d.Recall, fmt.Sprintf("%d of %d gateways", d.SureFound, d.Sure))
-	add("false alarms a pod-day", false, 0.005, d.PerPodDay, fmt.Sprintf("%d in %.0f pod-days", d.Alarmed, d.PodDays))
-	add("class right", true, 0.95, share(rep.ClassRight, found), fmt.Sprintf("%d of %d", rep.ClassRight, found))
-	var told, uniform CohortRow
-	for p, c := range rep.Cohorts {
-		sum := &told
-		if p == Uniform {
-			sum = &uniform
-		}
-		sum.Runs, sum.Right, sum.WrongEver = sum.Runs+c.Runs, sum.Right+c.Right, sum.WrongEver+c.WrongEver
-	}
-	if told.Runs > 0 {
-		add("cohort right, pure and skewed", true, 0.95, share(told.Right, told.Runs), fmt.Sprintf("%d of %d runs", told.Right, told.Runs))
-	}
-	if uniform.Runs > 0 {
-		add("cohort wrong, uniform", false, 0.03, share(uniform.WrongEver, uniform.Runs), fmt.Sprintf("%d of %d runs, at any time", uniform.WrongEver, uniform.Runs))
-	}
-	add("overhead, percent of a processor", false, 0.5, rep.CPUPercent, fmt.Sprintf("a sample every %s", leak.SampleInterval))
-}
-
-// Print writes it for people.
-func (rep *Report) Print(w io.Writer) {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	table := func(head string) { fmt.Fprintf(tw, "\n%s\n", head) }
-	fmt.Fprintf(w, "%d of %d runs of %d hours, seeds %d to %d\n", len(rep.Runs), rep.Planned, rep.Hours, rep.First, rep.First+uint64(rep.Seeds)-1)
-	if rep.Broken > 0 {
-		fmt.Fprintf(w, "%d runs failed and do not count\n", rep.Broken)
-	}
-	table("WITHOUT A LEAK\tGATEWAYS\tALARMS\tRAW MANN-KENDALL\tOLS ON RSS\tBLOCK MANN-KENDALL")
-	for _, h := range rep.Healthy {
-		fmt.Fprintf(tw, "%s\t%d\t%d\t%d\t%d\t%d\n", h.Name, h.Gateways, h.Alarms, h.RawMK, h.OLS, h.BlockMK)
-	}
-	for _, list := range []struct {
-		head string
-		rows []*Row
-	}{{"FAULT", rep.Faults}, {"FULL RATE", rep.Rates}} {
-		table(list.head + "\tGATEWAYS\tFOUND\tCLASS RIGHT\tDELAY H, MEDIAN / P90")
-		for _, r := range list.rows {
-			delay := "-"
-			if len(r.Delays) > 0 {
-				delay = fmt.Sprintf("%.0f / %.0f", leak.Median(r.Delays), leak.Quantile(r.Delays, 0.9))
-			}
-			fmt.Fprintf(tw, "%s\t%d\t%d\t%d\t%s\n", r.Name, r.Gateways, r.Found, r.ClassRight, delay)
-		}
-	}
-	table("PLACEMENT\tRUNS FOUND\tCOHORT RIGHT\tUNDETERMINED\tWRONG\tWRONG AT ANY TIME")
-	for _, p := range slices.Sorted(maps.Keys(rep.Cohorts)) {
-		c := rep.Cohorts[p]
-		fmt.Fprintf(tw, "%s\t%d\t%d\t%d\t%d\t%d\n", p, c.Runs, c.Right, c.Undetermined, c.Wrong, c.WrongEver)
-	}
-	table("DETECTOR\tPRECISION\tRECALL\tF1\tFALSE ALARMS A POD-DAY\tBELOW 0.2 %/H FOUND")
-	for _, d := range []struct {
-		name string
-		s    *Tally
-	}{{"holdfast", &rep.Detector}, {"raw Mann-Kendall", &rep.RawMK}, {"OLS on RSS", &rep.OLS}, {"block Mann-Kendall", &rep.BlockMK}} {
-		fmt.Fprintf(tw, "%s\t%.3f\t%.3f\t%.3f\t%.4f\t%d of %d\n", d.name, d.s.Precision, d.s.Recall, d.s.F1, d.s.PerPodDay, d.s.SlowFound, d.s.Slow)
-	}
-	table("TARGET\t\tMEASURED\t\t")
-	for _, t := range rep.Targets {
-		fmt.Fprintf(tw, "%s\t%s\t%.4g\t%s\t%s\n", t.Name, t.Target, t.Value, map[bool]string{true: "met", false: "MISSED"}[t.Met], t.Of)
-	}
-	tw.Flush()
-	fmt.Fprintf(w, "\n%d of %d runs at 0.2 %%/h or more were found, by a gateway or by the comparison\n", rep.RunsFound, rep.RunsLeaking)
-	var missed []string
-	for i := range rep.Runs {
-		if r := &rep.Runs[i]; r.missed() != "" {
-			missed = append(missed, fmt.Sprintf("%s: %s (%s)", r.Case, r.missed(), r.Outcome()))
-		}
-	}
-	if len(missed) > 0 {
-		fmt.Fprintln(w, "\nmissed or wrong:")
-		for _, m := range missed {
-			fmt.Fprintln(w, " ", m)
-		}
-	}
-}
-
-// missed says what the detector got wrong in a run.
-func (r *Run) missed() string {
-	var why []string
-	for i, g := range r.Gateways {
-		found := false
-		for _, v := range g.Verdicts {
-			if g.Rate == 0 || v.Hour < r.Onset {
-				why = append(why, fmt.Sprintf("gw-%d: false alarm of %s", i, v.Class))
-				continue
-			}
-			if !found && !slices.Contains(r.Classes, v.Class) {
-				why = append(why, fmt.Sprintf("gw-%d: class %s", i, v.Class))
-			}
-			found = true
-		}
-		if g.Rate >= sureRate && !found {
-			why = append(why, fmt.Sprintf("gw-%d: not found", i))
-		}
-	}
-	for _, v := range r.Fleet {
-		if !r.Leaks || v.Hour < r.Onset {
-			why = append(why, fmt.Sprintf("comparison: false alarm of %s at hour %.0f", v.Class, v.Hour))
-		}
-	}
-	for _, c := range r.Ever {
-		if r.Leaks && c != r.Cohort && c != leak.CohortUndetermined {
-			why = append(why, "cohort "+string(c)+" was named")
-		}
-	}
-	return strings.Join(why, "; ")
 }

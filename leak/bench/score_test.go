@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -117,9 +118,12 @@ func TestScore(t *testing.T) {
 		t.Errorf("others %+v %+v %+v", rep.RawMK, rep.OLS, rep.BlockMK)
 	}
 	for _, target := range rep.Targets {
-		if met := strings.HasPrefix(target.Name, "overhead") || strings.HasPrefix(target.Name, "cohort right"); target.Met != met {
+		if met := slices.ContainsFunc([]string{"CPU", "cohort right", "median delay"}, func(name string) bool { return strings.HasPrefix(target.Name, name) }); target.Met != met {
 			t.Errorf("target %+v", target)
 		}
+	}
+	if len(rep.Targets) != 10 {
+		t.Errorf("%d targets: %+v", len(rep.Targets), rep.Targets)
 	}
 	var text bytes.Buffer
 	rep.Print(&text)
