@@ -16,7 +16,7 @@ import (
 type List func(ctx context.Context, path string, query url.Values) ([]json.RawMessage, error)
 
 // Recorded returns a station's transactions that became known since a time, as
-// Holdfast's operator API has them: what Verify fetches.
+// Holdfast's operator API has them: what Verify fetches. All times are the server's.
 func Recorded(ctx context.Context, list List, station ocpp.StationID, since time.Time) ([]RecordedTransaction, error) {
 	transactions, err := items[recordedTransaction](ctx, list, "/api/v1/stations/"+url.PathEscape(string(station))+"/transactions",
 		url.Values{"since": {since.UTC().Format(time.RFC3339)}})
@@ -41,6 +41,7 @@ type recordedTransaction struct {
 	Connector     int          `json:"connector"`
 	Token         string       `json:"token"`
 	StartedAt     time.Time    `json:"started_at"`
+	ReceivedAt    time.Time    `json:"start_received_at"`
 	EndedAt       time.Time    `json:"ended_at"`
 	MeterStart    float64      `json:"meter_start"` // Wh
 	MeterStop     float64      `json:"meter_stop"`  // Wh
@@ -68,6 +69,7 @@ func (t recordedTransaction) read(ctx context.Context, list List) (RecordedTrans
 	r := RecordedTransaction{
 		ID: t.TransactionID, Connector: t.Connector, IDTag: t.Token, Start: t.StartedAt, Stop: t.EndedAt,
 		MeterStart: int64(t.MeterStart), MeterStop: int64(t.MeterStop), Reason: t.StoppedReason,
+		Received: t.ReceivedAt,
 	}
 	path := "/api/v1/transactions/" + url.PathEscape(t.ID)
 	values, err := items[recordedValue](ctx, list, path+"/meter-values", nil)

@@ -20,6 +20,9 @@ type RecordedTransaction struct {
 	MeterStart, MeterStop int64
 	Reason                string // empty: not recorded, not compared
 	Values                []Value
+	// Received is when the server learned of it, by the fleet's clock; zero: not
+	// recorded. One that it learned of before the fleet began is an earlier fleet's.
+	Received time.Time
 	// SeqNos of the 2.x events that the server has. Nil: not recorded, not compared.
 	SeqNos []int
 }
@@ -94,12 +97,16 @@ func VerifyAll(ledgers []*Ledger, fetch func(ocpp.StationID) ([]RecordedTransact
 	r := Report{Counts: make(map[ProblemKind]int)}
 	byStation := make(map[ocpp.StationID][]*Transaction)
 	var order []ocpp.StationID
-	given := make(map[string]*Transaction) // 1.6 ids, which one server gives once
+	began := make(map[ocpp.StationID]time.Time) // the first fleet with the station
+	given := make(map[string]*Transaction)      // 1.6 ids, which one server gives once
 	for _, l := range ledgers {
 		r.Overflow += l.Overflow()
 		for t := range l.Transactions() {
 			if byStation[t.Station] == nil {
 				order = append(order, t.Station)
+			}
+			if first := began[t.Station]; first.IsZero() || l.Began().Before(first) {
+				began[t.Station] = l.Began()
 			}
 			byStation[t.Station] = append(byStation[t.Station], &t)
 			r.Transactions++
@@ -120,7 +127,7 @@ func VerifyAll(ledgers []*Ledger, fetch func(ocpp.StationID) ([]RecordedTransact
 		if err != nil {
 			return r, fmt.Errorf("record of station %s: %w", station, err)
 		}
-		r.station(byStation[station], recorded)
+		r.station(byStation[station], recorded, began[station])
 	}
 	return r, nil
 }
@@ -133,8 +140,8 @@ type startOf struct {
 	at        int64
 }
 
-// station compares one station's transactions.
-func (r *Report) station(known []*Transaction, recorded []RecordedTransaction) {
+// station compares one station's transactions; began is when its first fleet did.
+func (r *Report) station(known []*Transaction, recorded []RecordedTransaction, began time.Time) {
 	byID := make(map[string][]*RecordedTransaction)
 	byStart := make(map[startOf][]*RecordedTransaction)
 	for i := range recorded {
@@ -171,7 +178,7 @@ func (r *Report) station(known []*Transaction, recorded []RecordedTransaction) {
 		r.compare(t, found[0])
 	}
 	for i := range recorded {
-		if t := &recorded[i]; !matched[t] {
+		if t := &recorded[i]; !matched[t] && (t.Received.IsZero() || !t.Received.Before(began)) {
 			r.add(Unknown, &Transaction{Station: known[0].Station, ID: t.ID}, "began %s at connector %d", t.Start.Format(time.RFC3339), t.Connector)
 		}
 	}

@@ -96,8 +96,8 @@ func (c *fleetRun) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	for _, target := range cfg.Fleet.Targets {
-		if !slices.Contains(res.Targets, target) {
+	for _, s := range cfg.Stations {
+		if target := cfg.Fleet.Targets[s.Profile]; !slices.Contains(res.Targets, target) {
 			res.Targets = append(res.Targets, target)
 		}
 	}

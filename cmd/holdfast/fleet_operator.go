@@ -58,15 +58,46 @@ func (o *fleetOperator) verify(ctx context.Context, ledgers []*fleet.Ledger) (fl
 			since = began
 		}
 	}
-	since = since.Add(-time.Minute) // the clocks of the record and of the fleet
+	ahead, err := o.ahead(ctx)
+	if err != nil {
+		return fleet.Report{}, fmt.Errorf("compare with the record: %w", err)
+	}
+	since = since.Add(ahead - time.Minute) // a little more: what is too old is sorted out
 	read := func(ctx context.Context, path string, query url.Values) ([]json.RawMessage, error) {
 		return list[json.RawMessage](ctx, o.client, path, query, 0)
 	}
 	r, err := fleet.VerifyAll(ledgers, func(station ocpp.StationID) ([]fleet.RecordedTransaction, error) {
-		return fleet.Recorded(ctx, read, station, since)
+		list, err := fleet.Recorded(ctx, read, station, since)
+		for i := range list {
+			if r := &list[i].Received; !r.IsZero() {
+				*r = r.Add(-ahead)
+			}
+		}
+		return list, err
 	})
 	if err != nil {
 		return r, fmt.Errorf("compare with the record: %w", err)
 	}
 	return r, nil
+}
+
+// sameClock is how far the server's clock may seem to be ahead and yet go with ours:
+// it tells whole seconds.
+const sameClock = 2 * time.Second
+
+// ahead is how far the server's clock is ahead of ours; zero if they go together.
+func (o *fleetOperator) ahead(ctx context.Context) (time.Duration, error) {
+	answer, err := o.send(ctx, http.MethodGet, "/api/openapi.json", nil, nil)
+	if err != nil {
+		return 0, err
+	}
+	answer.Body.Close()
+	there, err := http.ParseTime(answer.Header.Get("Date"))
+	if err != nil {
+		return 0, fmt.Errorf("the server does not tell its time: %w", err)
+	}
+	if d := time.Until(there); d.Abs() > sameClock {
+		return d, nil
+	}
+	return 0, nil
 }

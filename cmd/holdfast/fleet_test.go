@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"encoding/xml"
@@ -51,7 +52,7 @@ func TestFleetRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := func(ending string) string { return filepath.Join(dir, "report"+ending) }
-	args := []string{"fleet", "run", "--scenario", file, "--ca", filepath.Join(s.data, "ca.crt"), "--targets", s.targets()}
+	args := []string{"fleet", "run", "--scenario", file, "--ca", filepath.Join(s.data, "ca.crt"), "--targets", "1=ws://127.0.0.1:1;" + s.targets()}
 	text, _ := s.run(exitDone, append(args, "--report", name(".html"), "--report", name(".json"), "--report", name(".xml"), "--fail-on", "p99>20s,lost>0,refused>0")...)
 	contains(t, text, "nothing missing, doubled or altered", "pass  --fail-on p99>20s", "pass  commands > 0")
 	var res fleetreport.Result
@@ -127,6 +128,51 @@ func TestFleetInterrupted(t *testing.T) {
 	readJSON(t, report, &res)
 	if res.Connects != 8 || res.Connected != 4 {
 		t.Errorf("%d connects, %d connected", res.Connects, res.Connected)
+	}
+}
+
+// The tutorial of docs/fleet.md, word for word, but for less time. The environment
+// says where the server is; its data directory is ./data, as in the tutorial.
+func TestFleetTutorial(t *testing.T) {
+	s := startSite(t)
+	page, err := os.ReadFile("../../docs/fleet.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, tutorial, _ := strings.Cut(string(page), "\n## Tutorial: a storm\n")
+	tutorial, _, _ = strings.Cut(tutorial, "\n## ")
+	t.Chdir(filepath.Dir(s.data))
+	for name, value := range map[string]string{"URL": s.url, "TARGETS": s.targets(), "STATIONS": "30", "FOR": "20s"} {
+		t.Setenv("HOLDFAST_"+name, value)
+	}
+	told := make(map[string]string)
+	for _, block := range codeBlock.FindAllStringSubmatch(tutorial, -1) {
+		for line := range strings.Lines(block[1]) {
+			command := strings.TrimSpace(line)
+			if !strings.HasPrefix(command, "holdfast ") || command == "holdfast all" {
+				continue
+			}
+			words, file, redirected := strings.Cut(strings.Replace(command, "--for 60s", "--for 20s", 1), " > ")
+			var out bytes.Buffer
+			if code := run(t.Context(), strings.Fields(words)[1:], &out, &out); code != exitDone {
+				t.Errorf("%s: exit status %d\n%s", command, code, &out)
+			}
+			if redirected {
+				if err := os.WriteFile(file, out.Bytes(), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			told[command] = out.String()
+		}
+	}
+	if len(told) != 4 {
+		t.Errorf("%d commands", len(told))
+	}
+	contains(t, told["holdfast fleet run --scenario storm --for 60s --report storm.html"], "storm: 30 stations", "60 faults of connected stations", "nothing missing, doubled or altered", "pass  connected >= 100% (100%)")
+	contains(t, told["holdfast fleet check mine.yaml"], "mine.yaml: good. 1000 stations, 1m25s", "reset:1000")
+	contains(t, told["holdfast fleet run --scenario mine.yaml"], "storm: 30 stations")
+	if html, err := os.ReadFile("storm.html"); err != nil || !strings.Contains(string(html), "<svg") {
+		t.Error(err)
 	}
 }
 

@@ -4,11 +4,14 @@ import (
 	"database/sql"
 	"encoding/json"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast/fleet"
 )
@@ -191,4 +194,18 @@ func doubleSQL(start string) string {
 	return `INSERT INTO charging_transaction SELECT lower(hex(randomblob(16))), station, transaction_id || '2', version, NULL, evse, connector, token, token_key, token_type, token_status,
 		remote_start_id, reservation_id, ` + start + `, start_received, ended_at, end_received, meter_start, meter_stop, meter_last, meter_last_at, charging_state,
 		stopped_reason, stop_token, orphan, offline, events, seq_min, seq_max, quality, open FROM t`
+}
+
+// The record's times are the server's: its clock may not go with the fleet's.
+func TestClockAhead(t *testing.T) {
+	for _, off := range []time.Duration{0, time.Hour, -time.Hour} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Date", time.Now().Add(off).UTC().Format(http.TimeFormat))
+		}))
+		got, err := (&fleetOperator{&client{base: server.URL}}).ahead(t.Context())
+		if d := got - off; err != nil || d.Abs() > sameClock || off == 0 && got != 0 {
+			t.Errorf("%s ahead: %s, %v", off, got, err)
+		}
+		server.Close()
+	}
 }

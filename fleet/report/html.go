@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"io"
 	"maps"
+	"math"
 	"slices"
 )
 
@@ -46,6 +47,16 @@ func (res *Result) charts() []template.HTML {
 		}
 		return out
 	}
+	// figure is a column with gaps where nothing happened that could be measured.
+	figure := func(f func(Sample) float64, there func(Sample) bool) []float64 {
+		return column(func(s Sample) float64 {
+			if !there(s) {
+				return math.NaN()
+			}
+			return f(s)
+		})
+	}
+	called := func(s Sample) bool { return s.Calls > 0 }
 	kinds := make(map[string]bool)
 	for _, s := range res.Samples {
 		for k := range s.Errors {
@@ -70,8 +81,8 @@ func (res *Result) charts() []template.HTML {
 	plots := []plot{
 		{"Connections", "stations", []line{{"connected", column(func(s Sample) float64 { return float64(s.Connected) })}, {"to be connected", column(func(s Sample) float64 { return float64(s.Wanted) })}}},
 		{"Connects", "per second", []line{{"connects", column(func(s Sample) float64 { return s.Connects })}}},
-		{"Latency of CALLs, from when they were to be sent", "ms", []line{{"p50", column(func(s Sample) float64 { return s.P50 })}, {"p99", column(func(s Sample) float64 { return s.P99 })}, {"max", column(func(s Sample) float64 { return s.Max })}}},
-		{"Time to connect", "ms", []line{{"p99", column(func(s Sample) float64 { return s.ConnectP99 })}}},
+		{"Latency of CALLs, from when they were to be sent", "ms", []line{{"p50", figure(func(s Sample) float64 { return s.P50 }, called)}, {"p99", figure(func(s Sample) float64 { return s.P99 }, called)}, {"max", figure(func(s Sample) float64 { return s.Max }, called)}}},
+		{"Time to connect", "ms", []line{{"p99", figure(func(s Sample) float64 { return s.ConnectP99 }, func(s Sample) bool { return s.ConnectP99 > 0 })}}},
 		{"Messages", "per second", []line{{"sent", column(func(s Sample) float64 { return s.Sent })}, {"received", column(func(s Sample) float64 { return s.Received })}}},
 		{"Transactions and messages that wait", "", []line{{"transactions", column(func(s Sample) float64 { return float64(s.Transactions) })}, {"queued", column(func(s Sample) float64 { return float64(s.Queued) })}}},
 		{"Errors by reason", "per second", errors},

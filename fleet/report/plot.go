@@ -5,7 +5,6 @@ import (
 	"html"
 	"html/template"
 	"math"
-	"slices"
 	"strings"
 )
 
@@ -17,7 +16,7 @@ type plot struct {
 
 type line struct {
 	name string
-	y    []float64
+	y    []float64 // NaN: there is no figure, and the line has a gap
 }
 
 // mark is the beginning of a phase.
@@ -28,9 +27,10 @@ type mark struct {
 
 // Measures of a plot, in pixels of its own.
 const (
-	plotWidth, plotHeight = 860.0, 240.0
+	plotWidth, plotHeight = 860.0, 248.0
 	left, right           = 56.0, 12.0
-	top, bottom           = 40.0, 26.0
+	top, bottom           = 48.0, 26.0
+	letter                = 6.6 // width of most
 )
 
 // colors are told apart by most people who are colour-blind, on white and on black.
@@ -49,7 +49,11 @@ func (p plot) svg(x []float64, marks []mark) template.HTML {
 		end = math.Max(1, x[len(x)-1])
 	}
 	for _, l := range p.lines {
-		highest = math.Max(highest, slices.Max(append(l.y[:len(l.y):len(l.y)], 0)))
+		for _, v := range l.y {
+			if v > highest { // not NaN
+				highest = v
+			}
+		}
 	}
 	step := niceStep(highest / 4)
 	ceiling := math.Max(step, math.Ceil(highest/step)*step)
@@ -63,12 +67,17 @@ func (p plot) svg(x []float64, marks []mark) template.HTML {
 	for v := 0.0; v <= end*1.001; v += tick {
 		fmt.Fprintf(&b, `<text class="a" x="%.1f" y="%.1f" text-anchor="middle">%s s</text>`, atX(v), plotHeight-8, number(v))
 	}
-	lastLabel := -math.MaxFloat64
+	labelled := 0.0 // up to there
 	for _, m := range marks {
-		fmt.Fprintf(&b, `<line class="m" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f"/>`, atX(m.at), atX(m.at), top-8, plotHeight-bottom)
-		if atX(m.at)-lastLabel > 60 {
-			fmt.Fprintf(&b, `<text class="p" x="%.1f" y="%.1f">%s</text>`, atX(m.at)+3, top, html.EscapeString(m.name))
-			lastLabel = atX(m.at)
+		fmt.Fprintf(&b, `<line class="m" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f"/>`, atX(m.at), atX(m.at), top-15, plotHeight-bottom)
+		from, width := atX(m.at)+3, letter*float64(len(m.name))
+		anchor, at := "start", from
+		if from+width > plotWidth { // it ends at the edge
+			from, anchor, at = plotWidth-width, "end", plotWidth
+		}
+		if from > labelled {
+			fmt.Fprintf(&b, `<text class="p" x="%.1f" y="%.1f" text-anchor="%s">%s</text>`, at, top-5, anchor, html.EscapeString(m.name))
+			labelled = from + width
 		}
 	}
 	for i, l := range p.lines {
@@ -77,16 +86,24 @@ func (p plot) svg(x []float64, marks []mark) template.HTML {
 		if i >= len(colors) {
 			dash = ` stroke-dasharray="4 3"`
 		}
-		fmt.Fprintf(&b, `<polyline fill="none" stroke="%s" stroke-width="1.6"%s points="`, color, dash)
+		fmt.Fprintf(&b, `<path fill="none" stroke="%s" stroke-width="1.6" stroke-linecap="round"%s d="`, color, dash)
+		draws := false
 		for k, v := range l.y {
-			fmt.Fprintf(&b, "%.1f,%.1f ", atX(x[k]), atY(v))
+			switch {
+			case math.IsNaN(v):
+			case draws:
+				fmt.Fprintf(&b, "L%.1f %.1f", atX(x[k]), atY(v))
+			default:
+				fmt.Fprintf(&b, "M%.1f %.1fh0", atX(x[k]), atY(v)) // a dot, if none follows
+			}
+			draws = !math.IsNaN(v)
 		}
 		b.WriteString(`"/>`)
 	}
 	at := left
 	for i, l := range p.lines {
 		fmt.Fprintf(&b, `<rect x="%.1f" y="20" width="10" height="3" fill="%s"/><text class="l" x="%.1f" y="26">%s</text>`, at, colors[i%len(colors)], at+14, html.EscapeString(l.name))
-		at += 28 + 6.6*float64(len(l.name))
+		at += 28 + letter*float64(len(l.name))
 	}
 	if len(p.lines) == 0 {
 		fmt.Fprintf(&b, `<text class="l" x="%.1f" y="%.1f">none</text>`, left+8, plotHeight/2)

@@ -94,7 +94,7 @@ func TestForms(t *testing.T) {
 	if err := res.WriteHTML(&page); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"a&lt;b", "&lt;two&gt;", "<polyline", "failed", "Heartbeat"} {
+	for _, want := range []string{"a&lt;b", "&lt;two&gt;", "<path", "failed", "Heartbeat"} {
 		if !strings.Contains(page.String(), want) {
 			t.Errorf("no %q in the page", want)
 		}

@@ -39,8 +39,12 @@ func (l Live) Lines() []string {
 
 // Line is the view for what is not a terminal.
 func (l Live) Line() string {
-	return fmt.Sprintf("%s %s phase=%s connected=%d wanted=%d connects/s=%.0f sent/s=%.0f p50=%.1fms p99=%.1fms transactions=%d queued=%d errors: %s", l.Scenario,
-		l.At.Round(time.Second), l.Phase, connected(l.Stats), l.Wanted, l.Last.Connects, l.Last.Sent, l.Last.P50, l.Last.P99, l.Stats.Transactions, l.Stats.Queued, errorLine(l.Stats.Errors))
+	latency := "no calls"
+	if l.Last.Calls > 0 {
+		latency = fmt.Sprintf("p50=%.1fms p99=%.1fms", l.Last.P50, l.Last.P99)
+	}
+	return fmt.Sprintf("%s %s phase=%s connected=%d wanted=%d connects/s=%.0f sent/s=%.0f %s transactions=%d queued=%d errors: %s", l.Scenario,
+		l.At.Round(time.Second), l.Phase, connected(l.Stats), l.Wanted, l.Last.Connects, l.Last.Sent, latency, l.Stats.Transactions, l.Stats.Queued, errorLine(l.Stats.Errors))
 }
 
 func (l Latency) line() string {
