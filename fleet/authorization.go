@@ -17,7 +17,7 @@ type tokenInfo struct {
 }
 
 // remember puts what the server said of an ID token into the authorization cache
-// (OCPP 1.6 §3.5.1, 2.x C10).
+// (OCPP 1.6 §3.5.1, 2.x AuthCacheCtrlr).
 func (s *station) remember(info tokenInfo) {
 	if !s.enabled("AuthorizationCacheEnabled") || info.status == "" {
 		return
@@ -33,7 +33,7 @@ func (s *station) remember(info tokenInfo) {
 // clearCache applies ClearCache.
 func (s *station) clearCache() string {
 	if !s.enabled("AuthorizationCacheEnabled") {
-		return "Rejected" // C11.FR.04
+		return "Rejected" // there is none to clear
 	}
 	if s.extra != nil {
 		s.extra.cache = nil

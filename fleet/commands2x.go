@@ -17,6 +17,7 @@ var commands2x = map[string]command{
 	"SetVariables":               on((*station).setVariables),
 	"GetVariables":               on((*station).getVariables),
 	"GetBaseReport":              on((*station).getBaseReport),
+	"GetReport":                  on((*station).getReport),
 	"ChangeAvailability":         on((*station).changeAvailability2x),
 	"SetNetworkProfile":          on((*station).setNetworkProfileCall),
 	"UnlockConnector":            on((*station).unlock2x),
@@ -30,6 +31,7 @@ var commands2x = map[string]command{
 	"CancelReservation":          on((*station).cancelReservationCall),
 	"SetChargingProfile":         on((*station).setChargingProfile2x),
 	"ClearChargingProfile":       on((*station).clearChargingProfile2x),
+	"GetChargingProfiles":        on((*station).getChargingProfiles),
 	"GetCompositeSchedule":       on((*station).compositeSchedule2x),
 	"CertificateSigned":          on((*station).certificateSignedCall),
 	"InstallCertificate":         on((*station).installCertificate),
@@ -57,7 +59,7 @@ func (s *station) requestStart(r struct {
 	if r.IDToken.IDToken == "" && r.IDToken.Type != "NoAuthorization" || !s.startRemotely(r.EVSE, how) {
 		return simple{"Rejected"}
 	}
-	return simple{"Accepted"} // the transaction begins after the answer, so there is no id to give (F01)
+	return simple{"Accepted"} // the transaction begins after the answer, so there is no id to give
 }
 
 func (s *station) requestStop(r struct {
@@ -76,7 +78,7 @@ func (s *station) transactionStatus(r struct {
 	for _, m := range s.backlog {
 		answer.Queued = answer.Queued || r.Transaction == "" || m.tx.entry != nil && m.tx.entry.id == r.Transaction
 	}
-	if r.Transaction != "" { // E14: without an id nothing is said about one
+	if r.Transaction != "" { // without an id nothing is said about one
 		ongoing := s.connectorOf(r.Transaction) >= 0
 		answer.Ongoing = &ongoing
 	}
@@ -90,7 +92,7 @@ func (s *station) reset2x(r struct {
 	switch {
 	case r.Type != "Immediate" && r.Type != "OnIdle":
 		return simple{"Rejected"}
-	case r.EVSE != nil: // B11: this station cannot reset one EVSE
+	case r.EVSE != nil: // this station cannot reset one EVSE
 		return simple{"Rejected"}
 	case r.Type == "OnIdle" && s.busy():
 		s.resetWhenIdle = true
@@ -178,7 +180,7 @@ func (s *station) getVariables(r struct {
 		case x == nil:
 			result.Status = status
 		case s.hidden(x):
-			result.Status = "Rejected" // B06
+			result.Status = "Rejected" // write-only
 		default:
 			value := s.value(x)
 			result.Value = &value
@@ -203,20 +205,6 @@ func (s *station) setNetworkProfileCall(r struct {
 }) any {
 	d := r.Data
 	return s.reply(s.setNetworkProfile(r.Slot, slot{d.URL, strconv.Itoa(d.Profile), d.Version, d.Transport, d.Interface, strconv.Itoa(d.Timeout), d.Identity, d.Password}))
-}
-
-func (s *station) getBaseReport(r struct {
-	RequestID int    `json:"requestId"`
-	Base      string `json:"reportBase"`
-}) any {
-	switch r.Base {
-	case "ConfigurationInventory", "FullInventory":
-		s.then(func() { s.report(r.RequestID) })
-		return simple{"Accepted"}
-	case "SummaryInventory":
-		return simple{"NotSupported"}
-	}
-	return simple{"Rejected"}
 }
 
 func (s *station) changeAvailability2x(r struct {
@@ -287,74 +275,6 @@ func (s *station) reserveNow2x(r struct {
 	EVSE    int     `json:"evseId"`
 }) any {
 	return simple{s.reserve(r.ID, r.EVSE-1, r.IDToken.IDToken, r.Expiry)}
-}
-
-type profile2x struct {
-	ID          int                `json:"id"`
-	Transaction string             `json:"transactionId"`
-	Level       int                `json:"stackLevel"`
-	Purpose     string             `json:"chargingProfilePurpose"`
-	Schedules   []chargingSchedule `json:"chargingSchedule"`
-	profileTimes
-}
-
-func (p *profile2x) read(s *station, evse int) (profile chargingProfile, why string) {
-	if len(p.Schedules) == 0 {
-		return profile, "InvalidSchedule"
-	}
-	profile = chargingProfile{connector: evse, id: p.ID, stackLevel: p.Level, purpose: p.Purpose, transaction: p.Transaction, schedule: p.Schedules[0]}
-	return s.newProfile(profile, p.profileTimes)
-}
-
-func (s *station) setChargingProfile2x(r struct {
-	EVSE    int       `json:"evseId"`
-	Profile profile2x `json:"chargingProfile"`
-}) any {
-	p, why := r.Profile.read(s, r.EVSE)
-	if why != "" {
-		return s.reply("Rejected", why)
-	}
-	return s.reply(s.setProfile(p))
-}
-
-func (s *station) clearChargingProfile2x(r struct {
-	ID       *int `json:"chargingProfileId"`
-	Criteria *struct {
-		EVSE    *int   `json:"evseId"`
-		Purpose string `json:"chargingProfilePurpose"`
-		Level   *int   `json:"stackLevel"`
-	} `json:"chargingProfileCriteria"`
-}) any {
-	return simple{s.clearProfiles(func(p chargingProfile) bool {
-		if r.ID != nil {
-			return p.id == *r.ID
-		}
-		c := r.Criteria
-		return c == nil || (c.EVSE == nil || *c.EVSE == p.connector) && (c.Purpose == "" || c.Purpose == p.purpose) &&
-			(c.Level == nil || *c.Level == p.stackLevel)
-	})}
-}
-
-func (s *station) compositeSchedule2x(r struct {
-	EVSE     int    `json:"evseId"`
-	Duration int    `json:"duration"`
-	Unit     string `json:"chargingRateUnit"`
-}) any {
-	schedule, ok := s.composite(r.EVSE, r.Duration, r.Unit)
-	if !ok {
-		return simple{"Rejected"}
-	}
-	type composite struct {
-		EVSE     int              `json:"evseId"`
-		Duration int              `json:"duration"`
-		Start    string           `json:"scheduleStart"`
-		Unit     string           `json:"chargingRateUnit"`
-		Periods  []schedulePeriod `json:"chargingSchedulePeriod"`
-	}
-	return struct {
-		Status   string    `json:"status"`
-		Schedule composite `json:"schedule"`
-	}{"Accepted", composite{r.EVSE, *schedule.Duration, wireTime(s.clock(s.f.elapsed())), schedule.Unit, schedule.Periods}}
 }
 
 func (s *station) installedIDs2x(r struct {

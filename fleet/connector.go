@@ -117,7 +117,7 @@ func (s *station) unplug(i int, now time.Duration) {
 }
 
 // authorize asks the server whether the driver may charge, unless the station
-// knows; offline it decides itself (OCPP 1.6 §3.4, §4.2, 2.x C12 to C15).
+// knows; offline it decides itself (OCPP 1.6 §3.4, §4.2, 2.x AuthCtrlr).
 func (s *station) authorize(i int) {
 	c := &s.connectors[i]
 	visit, tag := c.visit, c.plan.tag
@@ -360,8 +360,8 @@ func (s *station) startRemotely(connector int, how start) bool {
 }
 
 // changeAvailability applies to connector i, or to all if i is -1. A transaction
-// that runs or is about to delays it (status Scheduled: OCPP 1.6 §5.2, 2.0.1
-// G03.FR.03); a car that only stands there does not.
+// that runs or is about to delays it (status Scheduled: OCPP 1.6 §5.2, 2.x
+// ChangeAvailability); a car that only stands there does not.
 func (s *station) changeAvailability(i int, operative bool) string {
 	status := "Accepted"
 	for j := range s.connectors {

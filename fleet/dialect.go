@@ -2,6 +2,8 @@ package fleet
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 	"time"
 
 	"holdfast/ocpp"
@@ -28,6 +30,10 @@ func dialectOf(v ocpp.Version) *dialect {
 	}
 	return &dialect16
 }
+
+// Commands are the actions with which a server may call stations of a version,
+// sorted; any other is answered with NotImplemented.
+func Commands(v ocpp.Version) []string { return slices.Sorted(maps.Keys(dialectOf(v).commands)) }
 
 // simple is the whole answer of many commands.
 type simple struct {

@@ -29,7 +29,7 @@ func (s *station) updateSignedFirmware(action string, requestID int, firmware si
 	if firmware.Signer != "" || !s.id.Version.Is2x() {
 		if err := s.checkSigner(firmware.Signer); err != nil {
 			s.securityEvent(eventInvalidSigner, err.Error())
-			return "InvalidCertificate" // L01.FR.02
+			return "InvalidCertificate" // checked before the request is accepted
 		}
 		statuses = append(statuses, "SignatureVerified")
 	}
@@ -80,7 +80,7 @@ func (s *station) firmwareScheduled(status string) {
 }
 
 // mayInstall reports whether the installation may begin: the transactions have to
-// end first, and meanwhile nobody begins one (OCPP 1.6 §6.19, 2.x L01.FR.06, FR.07).
+// end first, and meanwhile nobody begins one (OCPP 1.6 §6.19, 2.x likewise).
 func (s *station) mayInstall() bool {
 	s.installing(true)
 	return !s.busy()

@@ -49,7 +49,7 @@ func (s *station) jobReplaced(kind int, requestID *int) {
 	case kind == jobFirmware && s.extra.installing:
 		s.installing(false)
 	case kind == jobLog && s.id.Version.Is2x():
-		s.call("LogStatusNotification", jobStatus{"AcceptedCanceled", requestID}, nil) // N01.FR.12
+		s.call("LogStatusNotification", jobStatus{"AcceptedCanceled", requestID}, nil) // of the upload that ends
 	}
 }
 

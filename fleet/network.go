@@ -200,7 +200,7 @@ func (s *station) networkFailed() {
 
 // networkWorks notes which slot made the connection. Another one than before
 // needs a BootNotification (B10.FR.10); a higher security profile removes the
-// lower ones for good (A05.FR.06).
+// lower ones for good (A05).
 func (s *station) networkWorks() {
 	if s.extra == nil || s.extra.network == nil {
 		return
@@ -281,7 +281,7 @@ func (s *station) networkVariable(instance, variable string, value *string) (sta
 	case field == nil:
 		return "UnknownVariable", ""
 	case value == nil && secret:
-		return "Rejected", "" // B06: write-only
+		return "Rejected", "" // write-only
 	case value == nil:
 		return "Accepted", *field
 	case s.editable(number) != "" || len(*value) > 2000:

@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"encoding/hex"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -82,9 +81,6 @@ var settings = []setting{
 	{"MaxChargingProfilesInstalled", "SmartChargingCtrlr", "Entries", "", strconv.Itoa(maxProfiles), readOnly, kindCount},
 	{"SupportedFeatureProfiles", "", "", "", "Core,FirmwareManagement,LocalAuthListManagement,Reservation,SmartCharging,RemoteTrigger,Security", readOnly, kindText},
 }
-
-// reportItems is how many variables one NotifyReport carries.
-const reportItems = 12
 
 // name is the key under which a station keeps a changed value.
 func (x *setting) name() string {
@@ -282,65 +278,4 @@ func (s *station) changePassword(value string) string {
 		s.then(func() { s.reconnectNow("new password") })
 	}
 	return "Accepted"
-}
-
-// report sends what GetBaseReport asked for in NotifyReport messages.
-func (s *station) report(requestID int) {
-	var data []reportData
-	for i := range settings {
-		x := &settings[i]
-		if x.component == "" {
-			continue
-		}
-		a := attribute{Mutability: [...]string{"ReadWrite", "ReadOnly", "WriteOnly"}[x.access]}
-		if !s.hidden(x) {
-			value := s.value(x)
-			a.Value = &value
-		}
-		c := characteristics{DataType: [...]string{"string", "integer", "boolean", "string"}[x.kind]}
-		data = append(data, reportData{component{Name: x.component}, variable{x.variable, x.instance}, []attribute{a}, c})
-	}
-	at := wireTime(s.clock(s.f.elapsed()))
-	seq := 0
-	for part := range slices.Chunk(data, reportItems) {
-		more := (seq+1)*reportItems < len(data)
-		s.callEarly("NotifyReport", notifyReport{requestID, at, seq, more, part}, nil)
-		seq++
-	}
-}
-
-type notifyReport struct {
-	RequestID   int          `json:"requestId"`
-	GeneratedAt string       `json:"generatedAt"`
-	SeqNo       int          `json:"seqNo"`
-	More        bool         `json:"tbc,omitempty"`
-	Data        []reportData `json:"reportData,omitempty"`
-}
-
-type reportData struct {
-	Component       component       `json:"component"`
-	Variable        variable        `json:"variable"`
-	Attributes      []attribute     `json:"variableAttribute"`
-	Characteristics characteristics `json:"variableCharacteristics"`
-}
-
-type component struct {
-	Name     string `json:"name"`
-	Instance string `json:"instance,omitempty"`
-	EVSE     *evse  `json:"evse,omitempty"`
-}
-
-type variable struct {
-	Name     string `json:"name"`
-	Instance string `json:"instance,omitempty"`
-}
-
-type attribute struct {
-	Value      *string `json:"value,omitempty"`
-	Mutability string  `json:"mutability,omitempty"`
-}
-
-type characteristics struct {
-	DataType           string `json:"dataType"`
-	SupportsMonitoring bool   `json:"supportsMonitoring"`
 }

@@ -44,9 +44,11 @@ type chargingProfile struct {
 	from, to    time.Time // of its validity; zero: no bound
 	start       time.Time // of the schedule, where it is not relative
 	schedule    chargingSchedule
+	told        *profile2x // as the server set it, 2.x
 }
 
 type chargingSchedule struct {
+	ID       *int             `json:"id,omitempty"` // 2.x
 	Unit     string           `json:"chargingRateUnit"`
 	Duration *int             `json:"duration,omitempty"` // seconds
 	Start    string           `json:"startSchedule,omitempty"`
@@ -62,9 +64,9 @@ type schedulePeriod struct {
 // profileTimes are the fields of both versions' profiles that say when they count.
 type profileTimes struct {
 	Kind       string `json:"chargingProfileKind"`
-	Recurrency string `json:"recurrencyKind"`
-	From       string `json:"validFrom"`
-	To         string `json:"validTo"`
+	Recurrency string `json:"recurrencyKind,omitempty"`
+	From       string `json:"validFrom,omitempty"`
+	To         string `json:"validTo,omitempty"`
 }
 
 // newProfile completes a profile, or says as a reasonCode why it makes no sense.
@@ -99,7 +101,7 @@ func (s *station) newProfile(p chargingProfile, t profileTimes) (_ chargingProfi
 // setProfile applies SetChargingProfile: a profile replaces the one with its id,
 // and the one with its stack level and purpose at the same connector. One for a
 // transaction needs that it runs there: OCPP 1.6 may leave out which, 2.x has to
-// name it (K01.FR.03, FR.09, FR.33).
+// name it (2.x SetChargingProfile).
 func (s *station) setProfile(p chargingProfile) (status, why string) {
 	if p.connector < 0 || p.connector > len(s.connectors) {
 		return "Rejected", "UnknownEvse"
@@ -116,7 +118,7 @@ func (s *station) setProfile(p chargingProfile) (status, why string) {
 		}
 	case purposeStation, purposeStation16, purposeExternal:
 		if p.connector != 0 {
-			return "Rejected", "InvalidProfile" // K01.FR.38: it is the station's
+			return "Rejected", "InvalidProfile" // it is the station's
 		}
 	}
 	s.readMeters()
@@ -142,8 +144,8 @@ func (s *station) keepProfile(p chargingProfile) bool {
 }
 
 // startProfile says as a reasonCode why p is nothing to begin a transaction with:
-// it is for that one, which has no id yet (OCPP 1.6 §5.16.2, 2.x F01.FR.08 to
-// FR.11).
+// it is for that one, which has no id yet (OCPP 1.6 §5.16.2, 2.x
+// RequestStartTransaction).
 func (s *station) startProfile(p chargingProfile) (why string) {
 	switch {
 	case p.purpose != purposeTx || p.transaction != "":
@@ -170,7 +172,7 @@ func (s *station) clearProfiles(match func(chargingProfile) bool) string {
 }
 
 // endTxProfiles removes what was set for the transaction at connector i, which
-// ends (OCPP 1.6 §3.13.1, 2.x K01.FR.05).
+// ends (OCPP 1.6 §3.13.1, 2.x TxProfile).
 func (s *station) endTxProfiles(i int) {
 	if s.extra != nil {
 		s.extra.profiles = slices.DeleteFunc(s.extra.profiles, func(p chargingProfile) bool { return p.purpose == purposeTx && p.connector == i+1 })
@@ -210,7 +212,7 @@ func (s *station) power(i int, at time.Duration) float64 {
 // limit. The station's limits are shared by those that charge. Of the profiles of
 // one purpose the one with the highest stack level that says something about the
 // time counts; one for the transaction counts instead of a default, and a default
-// for the connector instead of one for all (OCPP 1.6 §3.13, 2.x K01).
+// for the connector instead of one for all (OCPP 1.6 §3.13, 2.x the same).
 func (s *station) limit(i int, at time.Time) float64 {
 	var began time.Time
 	charging := 0

@@ -209,7 +209,7 @@ func (s *station) strands(store []installed) bool {
 	return ok && verifyServer(tc.ConnectionState().PeerCertificates, s.endpoint().target.host, poolOf(csmsRoots(store), true), time.Now()) != nil
 }
 
-// deleteCertificate applies DeleteCertificate (M04). The station's own
+// deleteCertificate applies DeleteCertificate. The station's own
 // certificate stays, and so does the root without which the station would not
 // believe the server that it is connected to.
 func (s *station) deleteCertificate(h hashData) string {
@@ -222,7 +222,7 @@ func (s *station) deleteCertificate(h hashData) string {
 	rest := slices.DeleteFunc(slices.Clone(all), func(x installed) bool { return matches(x.certificate) })
 	if len(rest) == len(all) {
 		if leaf := s.leaf(); leaf != nil && matches(leaf) {
-			return "Failed" // M04.FR.06
+			return "Failed" // the station's own
 		}
 		return "NotFound"
 	}

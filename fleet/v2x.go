@@ -155,7 +155,7 @@ func (s *station) event(connector int, kind partKind, event transactionEvent, no
 			}
 			running := &s.connectors[connector]
 			if err == nil && answer.Info != nil && answer.Info.Status != "Accepted" && running.tx == tx {
-				s.end(connector, s.f.elapsed(), endDeauthorized) // C15, E05
+				s.end(connector, s.f.elapsed(), endDeauthorized) // TxCtrlr.StopTxOnInvalidId
 			}
 		},
 	})

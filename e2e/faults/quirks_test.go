@@ -69,6 +69,7 @@ type quirky struct {
 	version  ocpp.Version
 	fault    fleet.Fault
 	password string
+	adjust   func(*fleet.Config) // nil: nothing
 	fleet    *fleet.Fleet
 	told     told
 }
@@ -117,7 +118,7 @@ func (q *quirky) start() {
 		q.register("Pending")
 	}
 	var err error
-	q.fleet, err = fleet.New(fleet.Config{
+	cfg := fleet.Config{
 		Targets:  map[ocpp.SecurityProfile]string{q.profile: address},
 		Roots:    anchors(q.T, q.n),
 		Stations: list,
@@ -126,7 +127,11 @@ func (q *quirky) start() {
 		BackOff: fleet.BackOff{Minimum: 50 * time.Millisecond, Random: -1},
 		Resend:  fleet.Resend{Attempts: 20, Interval: 100 * time.Millisecond},
 		Logger:  slog.New(slog.NewTextHandler(&q.told, &slog.HandlerOptions{Level: slog.LevelDebug})),
-	})
+	}
+	if q.adjust != nil {
+		q.adjust(&cfg)
+	}
+	q.fleet, err = fleet.New(cfg)
 	if err != nil {
 		q.Fatal(err)
 	}
