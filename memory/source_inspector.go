@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/coder/websocket"
 )
@@ -25,6 +26,9 @@ type Inspector struct {
 	endpoint
 	socket string // the ws:// URL, if that was given
 
+	// patience is how long the process may be silent during a request.
+	patience time.Duration
+
 	mu   sync.Mutex
 	conn *websocket.Conn // nil: not connected
 	id   int             // of the last request
@@ -34,14 +38,14 @@ type Inspector struct {
 // or the ws:// URL that Node.js prints, which changes when it restarts.
 func OpenInspector(address string) (*Inspector, error) {
 	if u, err := url.Parse(address); err == nil && (u.Scheme == "ws" || u.Scheme == "wss") && u.Host != "" && len(u.Path) > 1 {
-		return &Inspector{socket: address}, nil
+		return &Inspector{socket: address, patience: readTime}, nil
 	}
 	e, err := newEndpoint("inspector", strings.Replace(address, "ws://", "http://", 1))
 	if err != nil {
 		return nil, err
 	}
 	e.base.Path = "/json/list"
-	return &Inspector{endpoint: e}, nil
+	return &Inspector{endpoint: e, patience: readTime}, nil
 }
 
 // readExpression runs in the process. getBuiltinModule is of Node.js 20.16 and
@@ -173,10 +177,20 @@ func (i *Inspector) drop() {
 func (i *Inspector) do(ctx context.Context, method string, params, result any, event func(method string, params json.RawMessage) error) (err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	// The inspector answers on the main thread: a process that hangs is silent.
+	ctx, cancel := context.WithCancelCause(ctx)
+	silence := time.AfterFunc(i.patience, func() {
+		cancel(fmt.Errorf("no answer within %s, the process hangs or stands still", i.patience))
+	})
 	defer func() {
+		silence.Stop()
 		if err != nil {
 			i.drop()
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
 		}
+		cancel(nil)
 	}()
 	if err := i.dial(ctx); err != nil {
 		return err
@@ -194,6 +208,7 @@ func (i *Inspector) do(ctx context.Context, method string, params, result any, e
 		if err != nil {
 			return err
 		}
+		silence.Reset(i.patience)
 		var m struct {
 			ID     int             `json:"id"`
 			Method string          `json:"method"`

@@ -106,6 +106,9 @@ func (p *PID) read() (Sample, error) {
 	}
 	s.PID, s.Started = p.pid, bootTime().Add(time.Duration(started)*(time.Second/clockTicks))
 	text, err := p.file("status")
+	if err == nil && !strings.Contains(text, "\nVmRSS:") {
+		err = fs.ErrNotExist // it ends, or has ended and its parent has not looked after it yet
+	}
 	if err != nil {
 		return s, err
 	}

@@ -22,7 +22,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -351,6 +353,13 @@ func TestProcessEnds(t *testing.T) {
 	}
 	p.started--
 	cmd.Process.Kill()
+	until := time.Now().Add(10 * time.Second)
+	for _, err = p.Read(t.Context()); err == nil && time.Now().Before(until); _, err = p.Read(t.Context()) {
+		time.Sleep(time.Millisecond)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("ended, and nobody has waited for it: %v", err)
+	}
 	cmd.Wait()
 	if _, err := p.Read(t.Context()); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("after its end: %v", err)
@@ -423,6 +432,35 @@ func TestNodeProcess(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestNodeProcessHangs: a process that stands still is an error in time, and is
+// read again when it goes on.
+func TestNodeProcessHangs(t *testing.T) {
+	pid, _, inspector := startNode(t, "")
+	i, err := OpenInspector(inspector)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer i.Close()
+	i.patience = 300 * time.Millisecond
+	stopped, err := os.FindProcess(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stopped.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if err := i.CollectGarbage(t.Context()); err == nil || !strings.Contains(err.Error(), "no answer within") {
+		t.Errorf("a process that stands still: %v", err)
+	}
+	if err := stopped.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	i.patience = readTime
+	if s, err := i.Read(t.Context()); err != nil || s.PID != pid {
+		t.Errorf("a process that goes on: %+v, %v", s, err)
 	}
 }
 

@@ -70,7 +70,7 @@ var huntActivities = []huntActivity{
 	{"wrong-protocol", "wrong protocol", nil, probing(fleet.WrongSubprotocol)},
 	{"oversized", "oversized message", nil, (*hunter).oversized},
 	{"takeover", "takeover", nil, (*hunter).takeover},
-	{"silent", "connection that is not answered", nil, (*hunter).neverPong},
+	{"silent", "silent connection", nil, (*hunter).neverPong},
 	{"idle", hunt.IdleEvent, nil, nil},
 }
 

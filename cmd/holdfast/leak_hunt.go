@@ -35,6 +35,7 @@ type leakHunt struct {
 	Pprof     string `help:"Its Go profiles, http://…/debug/pprof/." placeholder:"URL"`
 	Inspector string `help:"Its Node.js inspector, http://127.0.0.1:9229." placeholder:"URL"`
 	Admin     string `help:"Its admin port, if it is a Holdfast: http://127.0.0.1:8801." placeholder:"URL"`
+	Indirect  bool   `help:"The process does not hold the stations' connections itself, it stands behind one that does: do not check that it does."`
 
 	CACert     string        `name:"ca-cert" help:"PEM file with a CA that the server accepts: a certificate is minted for each station." type:"existingfile" placeholder:"FILE"`
 	CAKey      string        `name:"ca-key" help:"Its key." type:"existingfile" placeholder:"FILE"`
@@ -85,11 +86,19 @@ func (c *leakHunt) Run(e *env) error {
 		return err
 	}
 	defer source.Close()
+	if _, err := source.Read(e.ctx); err != nil {
+		return err
+	}
 	h, err := c.open(e)
 	if err != nil {
 		return err
 	}
 	defer h.close()
+	if !c.Indirect {
+		if err := h.holds(e.ctx, source); err != nil {
+			return err
+		}
+	}
 	activities, err := h.activities(c.Activities)
 	if err != nil {
 		return err
@@ -113,11 +122,12 @@ func (c *leakHunt) Run(e *env) error {
 	if c.Inspector != "" || c.Pprof != "" || c.Admin != "" {
 		experiment.Capture = capture.take
 	}
-	report, err := hunt.Run(e.ctx, experiment)
+	report, ended := hunt.Run(e.ctx, experiment)
 	progress.end()
-	if err != nil {
-		return err
+	if report == nil {
+		return ended
 	}
+	// What ended early has a report, too: of what was seen until then.
 	report.Warnings = append(h.notes, report.Warnings...)
 	out := huntOutput{Report: report, Evidence: capture.found}
 	if c.Report != "" {
@@ -127,6 +137,9 @@ func (c *leakHunt) Run(e *env) error {
 	}
 	if err := e.print(out, out.text); err != nil {
 		return err
+	}
+	if ended != nil {
+		return ended
 	}
 	if why := c.FailOn.why(report); why != "" {
 		if !e.json {
@@ -346,7 +359,7 @@ func (c *leakHunt) identities(e *env, profiles []ocpp.SecurityProfile) ([]fleet.
 	}
 	cl, err := (&clientFlags{URL: c.URL, Token: c.Token, Data: c.Data}).client()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("who are the stations? Give --ca-cert and --ca-key, or --identities, or a Holdfast that registers them: %w", err)
 	}
 	return list, identity.Fill(e.ctx, list, registering, func(ctx context.Context, _ int, id *fleet.Identity) error {
 		return registerAnew(ctx, cl, id)

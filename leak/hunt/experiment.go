@@ -86,10 +86,20 @@ const (
 // Progress is where an experiment is.
 type Progress struct {
 	Phase    Phase
-	Round    int    // from 1
-	Activity string // of the block that begins
-	RSS      int64  // bytes, of the last reading
-	Left     time.Duration
+	Round    int           // from 1
+	Rounds   int           // of the phase, at most
+	Activity string        // of the block that begins
+	RSS      int64         // bytes, of the last reading
+	Gone     time.Duration // since the experiment began
+	Left     time.Duration // at most
+}
+
+// where is the progress in words: "the trial, round 3 of 6".
+func (p *Progress) where() string {
+	if p.Phase == "" {
+		return "the first reading"
+	}
+	return fmt.Sprintf("the %s, round %d of %d", p.Phase, p.Round, p.Rounds)
 }
 
 // Block is a time in which one activity ran, and the settled reading after it.
@@ -145,11 +155,13 @@ type experiment struct {
 	connections int64         // that are always there: the least seen at rest
 	settling    time.Duration // how long the last storm and reading took
 	trying      time.Duration // how long a block of the trial took
-	failures    int           // in a row, without an event between
+	failures    []int         // by activity: in a row, without an event between
+	at          Progress
 }
 
-// Run runs the experiment. If ctx ends early it returns what there is with the
-// error.
+// Run runs the experiment. If it ends early, with ctx or because the process went
+// away, the report says what was seen until then, Report.Ended where and why it
+// ended, and the error as well. Without a single reading there is no report.
 func Run(ctx context.Context, e Experiment) (*Report, error) {
 	if e.Duration == 0 {
 		e.Duration = defaultDuration
@@ -163,12 +175,25 @@ func Run(ctx context.Context, e Experiment) (*Report, error) {
 	if least := LeastDuration(len(e.Activities)); e.Duration < least {
 		return nil, fmt.Errorf("hunt: %s is too short for %d activities, they need %s", e.Duration, len(e.Activities), least)
 	}
-	x := &experiment{Experiment: e, began: time.Now(), random: rand.New(rand.NewPCG(e.Seed, 0)), connections: -1}
+	x := &experiment{Experiment: e, began: time.Now(), random: rand.New(rand.NewPCG(e.Seed, 0)), connections: -1, failures: make([]int, len(e.Activities))}
 	x.report = newReport(&x.Experiment, x.began)
 	err := x.run(ctx)
 	x.report.Took = time.Since(x.began).Seconds()
+	if err == nil {
+		return x.report, nil
+	}
+	if ctx.Err() != nil {
+		err = errInterrupted
+	}
+	err = fmt.Errorf("ended in %s: %w", x.at.where(), err)
+	if len(x.report.Blocks) == 0 {
+		return nil, err
+	}
+	x.report.end(err.Error(), x.Floor)
 	return x.report, err
 }
+
+var errInterrupted = errors.New("interrupted")
 
 func (x *experiment) run(ctx context.Context) error {
 	if err := x.read(ctx); err != nil {
@@ -204,7 +229,7 @@ func (x *experiment) warmUp(ctx context.Context) error {
 	for round := 1; round <= mostWarmUps && still < 2; round++ {
 		start, began := x.last, time.Now()
 		for a := range x.Activities {
-			if err := x.block(ctx, PhaseWarmUp, round, a, block); err != nil {
+			if err := x.block(ctx, PhaseWarmUp, round, mostWarmUps, a, block); err != nil {
 				return err
 			}
 		}
@@ -233,7 +258,7 @@ func (x *experiment) trial(ctx context.Context) error {
 			blocks := (rounds-round)*kinds + kinds - i
 			block := max(shortestBlock, time.Until(end)/time.Duration(blocks)-x.settling)
 			x.trying = block
-			if err := x.block(ctx, PhaseTrial, round, a, block); err != nil {
+			if err := x.block(ctx, PhaseTrial, round, rounds, a, block); err != nil {
 				return err
 			}
 		}
@@ -258,7 +283,7 @@ func (x *experiment) confirm(ctx context.Context) error {
 		for n := range confirmBlocks {
 			blocks := (len(suspects)-i)*confirmBlocks - n + evidence
 			block := max(x.trying/2, x.left()/time.Duration(blocks)-x.settling)
-			if err := x.block(ctx, PhaseConfirm, n+1, a, block); err != nil {
+			if err := x.block(ctx, PhaseConfirm, n+1, confirmBlocks, a, block); err != nil {
 				return err
 			}
 		}
@@ -277,7 +302,7 @@ func (x *experiment) evidence(ctx context.Context) error {
 		for at := range 3 {
 			if at > 0 {
 				block := max(shortestBlock, x.left()/time.Duration(2*(len(leaking)-i)-at+1)-x.settling)
-				if err := x.block(ctx, PhaseEvidence, at, a, block); err != nil {
+				if err := x.block(ctx, PhaseEvidence, at, 2, a, block); err != nil {
 					return err
 				}
 			}
@@ -289,16 +314,17 @@ func (x *experiment) evidence(ctx context.Context) error {
 	return nil
 }
 
-func (x *experiment) tell(phase Phase, round int, activity string) {
+func (x *experiment) tell(phase Phase, round, rounds int, activity string) {
+	x.at = Progress{Phase: phase, Round: round, Rounds: rounds, Activity: activity, RSS: x.last.RSS, Gone: time.Since(x.began), Left: max(0, x.left())}
 	if x.Progress != nil {
-		x.Progress(Progress{Phase: phase, Round: round, Activity: activity, RSS: x.last.RSS, Left: max(0, x.left())})
+		x.Progress(x.at)
 	}
 }
 
 // block runs an activity, waits until the process has settled, and reads it.
-func (x *experiment) block(ctx context.Context, phase Phase, round, a int, d time.Duration) error {
+func (x *experiment) block(ctx context.Context, phase Phase, round, rounds, a int, d time.Duration) error {
 	activity := &x.Activities[a]
-	x.tell(phase, round, activity.Name())
+	x.tell(phase, round, rounds, activity.Name())
 	done, err := activity.Do(ctx, d)
 	if err == nil {
 		err = ctx.Err()
@@ -307,9 +333,9 @@ func (x *experiment) block(ctx context.Context, phase Phase, round, a int, d tim
 		return err
 	}
 	if done.Events > 0 {
-		x.failures = 0
-	} else if x.failures += max(1, done.Failed); x.failures > failuresBeforeError {
-		return fmt.Errorf("%s: none of %d attempts went as intended: %s", activity.Name(), done.Failed, done.Reason)
+		x.failures[a] = 0
+	} else if x.failures[a] += max(1, done.Failed); x.failures[a] > failuresBeforeError {
+		return fmt.Errorf("%s: none of %d attempts went as intended: %s", activity.Name(), x.failures[a], done.Reason)
 	}
 	b := Block{Phase: phase, Round: round, Activity: a, Events: done.Events, Failed: done.Failed}
 	began := time.Now()
@@ -340,11 +366,15 @@ func (x *experiment) read(ctx context.Context) error {
 	for looks := 0; ; looks++ {
 		// The first collection finds what finalizers hold, the second frees it.
 		s, err := x.look(ctx)
+		if err != nil && x.first.PID != 0 && ctx.Err() == nil {
+			return fmt.Errorf("process %d cannot be read any more, it may have crashed or been restarted: %w", x.first.PID, err)
+		}
 		if err != nil {
 			return err
 		}
 		if x.first.PID != 0 && (s.PID != x.first.PID || !s.Started.Equal(x.first.Started)) {
-			return fmt.Errorf("the process was replaced: pid %d, started %s, is now %d, started %s", x.first.PID, x.first.Started, s.PID, s.Started)
+			return fmt.Errorf("the process was replaced, it has crashed or was restarted: it was pid %d, started %s, and is pid %d, started %s",
+				x.first.PID, x.first.Started.Format(time.RFC3339), s.PID, s.Started.Format(time.RFC3339))
 		}
 		late := time.Since(start) > longestSettle
 		steady := looks > 0 && abs(s.RSS-last.RSS) <= max(32<<10, s.RSS/4096)

@@ -66,7 +66,7 @@ func TestTicks(t *testing.T) {
 		bytes     bool
 		want      int
 	}{{0, 10, false, 6}, {-3, 5000, true, 5}, {0, 50 << 20, true, 6}, {0, 1, false, 6}} {
-		if got := ticks(tt.low, tt.high, tt.bytes); len(got) < tt.want-2 || len(got) > tt.want+2 {
+		if got := ticks(tt.low, tt.high, 6, tt.bytes); len(got) < tt.want-2 || len(got) > tt.want+2 {
 			t.Errorf("ticks from %g to %g: %v", tt.low, tt.high, got)
 		}
 	}

@@ -8,12 +8,13 @@ import (
 
 // process is a server as an experiment sees it: what is in its heap.
 type process struct {
-	random *rand.Rand
-	keeps  [2]float64 // bytes per event of each activity
-	states [2]float64 // bytes that are there while the activity is the last one
-	noise  float64    // standard deviation of a reading
-	kept   float64
-	before float64
+	random  *rand.Rand
+	keeps   [2]float64 // bytes per event of each activity
+	states  [2]float64 // bytes that are there while the activity is the last one
+	noise   float64    // standard deviation of a reading
+	confirm float64    // events of a confirming block by those of one of the trial
+	kept    float64
+	before  float64
 }
 
 // block is n events of an activity and a reading.
@@ -25,8 +26,7 @@ func (p *process) block(r *Report, phase Phase, round, a int, n float64) {
 	p.before = reading
 }
 
-// experiment of six rounds, with confirmations of which the blocks are a third as
-// long.
+// experiment of six rounds.
 func (p *process) experiment() *Report {
 	const events = 500
 	e := &Experiment{Activities: []Activity{{Cohort: "TLS", Event: "reconnect"}, {Cohort: "mutual-TLS", Event: "reconnect"}}}
@@ -41,7 +41,7 @@ func (p *process) experiment() *Report {
 	r.judge(defaultFloor)
 	for _, a := range r.suspects() {
 		for n := range confirmBlocks {
-			p.block(r, PhaseConfirm, n+1, a, events/3)
+			p.block(r, PhaseConfirm, n+1, a, events*p.confirm)
 		}
 	}
 	r.conclude(defaultFloor)
@@ -54,22 +54,26 @@ func (p *process) experiment() *Report {
 func TestState(t *testing.T) {
 	const runs = 300
 	for _, tt := range []struct {
-		name          string
-		keeps, states [2]float64
-		leaks         [2]float64 // least and most share of the runs, of the second activity
+		name           string
+		keeps, states  [2]float64
+		noise, confirm float64
+		leaks          [2]float64 // least and most share of the runs, of the second activity
 	}{
-		{"nothing", [2]float64{}, [2]float64{}, [2]float64{0, 0.01}},
-		{"state", [2]float64{}, [2]float64{0, 120e3}, [2]float64{0, 0.02}},
-		{"large state", [2]float64{}, [2]float64{0, 2e6}, [2]float64{0, 0.02}},
-		{"state of the other activity", [2]float64{}, [2]float64{120e3, 0}, [2]float64{0, 0.01}},
-		{"leak", [2]float64{0, 3400}, [2]float64{}, [2]float64{0.99, 1}},
-		{"leak and state", [2]float64{0, 3400}, [2]float64{0, 120e3}, [2]float64{0.98, 1}},
-		{"leak and state of the other activity", [2]float64{0, 3400}, [2]float64{120e3, 0}, [2]float64{0.98, 1}},
+		{"nothing", [2]float64{}, [2]float64{}, 50e3, 1. / 3, [2]float64{0, 0.01}},
+		{"state", [2]float64{}, [2]float64{0, 120e3}, 50e3, 1. / 3, [2]float64{0, 0.02}},
+		{"large state", [2]float64{}, [2]float64{0, 2e6}, 50e3, 1. / 3, [2]float64{0, 0.02}},
+		{"state of the other activity", [2]float64{}, [2]float64{120e3, 0}, 50e3, 1. / 3, [2]float64{0, 0.01}},
+		{"leak", [2]float64{0, 3400}, [2]float64{}, 50e3, 1. / 3, [2]float64{0.99, 1}},
+		{"leak and state", [2]float64{0, 3400}, [2]float64{0, 120e3}, 50e3, 1. / 3, [2]float64{0.98, 1}},
+		{"leak and state of the other activity", [2]float64{0, 3400}, [2]float64{120e3, 0}, 50e3, 1. / 3, [2]float64{0.98, 1}},
+		// A busy machine: the trial is suspicious of three quarters of these leaks only.
+		{"noise", [2]float64{}, [2]float64{}, 600e3, 1, [2]float64{0, 0.01}},
+		{"leak in noise", [2]float64{0, 3400}, [2]float64{}, 600e3, 1, [2]float64{0.85, 1}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var leaks [2]float64
 			for seed := range runs {
-				p := &process{random: rand.New(rand.NewPCG(uint64(seed), 5)), keeps: tt.keeps, states: tt.states, noise: 50e3}
+				p := &process{random: rand.New(rand.NewPCG(uint64(seed), 5)), keeps: tt.keeps, states: tt.states, noise: tt.noise, confirm: tt.confirm}
 				for a, activity := range p.experiment().Activities {
 					if activity.Verdict == VerdictLeak {
 						leaks[a] += 1. / runs
