@@ -48,6 +48,14 @@ type History struct {
 type Past struct {
 	Recent []Point `json:"ten_seconds"`
 	Long   []Point `json:"ten_minutes"`
+	// Gone counts the points that made room for newer ones, over restarts.
+	Gone Gone `json:"gone"`
+}
+
+// Gone counts points of a History that are no longer there.
+type Gone struct {
+	Recent uint64 `json:"ten_seconds"`
+	Long   uint64 `json:"ten_minutes"`
 }
 
 // OpenHistory reads what earlier processes left in the file. Close it.
@@ -143,7 +151,7 @@ func (h *History) write(r *ring, p Point) {
 func (h *History) Past(since time.Time) Past {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return Past{Recent: h.recent.since(since), Long: h.long.since(since)}
+	return Past{Recent: h.recent.since(since), Long: h.long.since(since), Gone: Gone{h.recent.gone(), h.long.gone()}}
 }
 
 // Close closes the file. Run must have ended.

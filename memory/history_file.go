@@ -129,6 +129,9 @@ func (r *ring) last() (Point, bool) {
 	return r.points[len(r.points)-1], true
 }
 
+// gone counts the points that were there once: they are numbered from 1.
+func (r *ring) gone() uint64 { return r.number - uint64(len(r.points)) }
+
 // since lists the points since a time, oldest first; never nil.
 func (r *ring) since(t time.Time) []Point {
 	list := make([]Point, 0, len(r.points))

@@ -56,7 +56,8 @@ func TestHistorySteps(t *testing.T) {
 }
 
 // TestHistoryBound fills a history for nine days: memory, file and lengths have
-// their ends.
+// their ends, the oldest points make room for new ones, one for each, and are
+// counted.
 func TestHistoryBound(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "history")
 	h := openHistory(t, path)
@@ -71,6 +72,39 @@ func TestHistoryBound(t *testing.T) {
 	if first := past.Long[0].Time; !first.Equal(end.Add(-longStep - 7*24*time.Hour)) {
 		t.Errorf("the first of the last week is of %v, the end is %v", first, end)
 	}
+	// Every point counts as there or as gone.
+	if want := (Gone{9*24*360 - uint64(recentLen), 9*24*6 - 1 - uint64(longLen)}); past.Gone != want {
+		t.Errorf("gone %+v, want %+v", past.Gone, want)
+	}
+	// In the order of time, without a gap.
+	for i, p := range past.Recent {
+		if p.RSS != int64(9*24*360-recentLen+i) {
+			t.Fatalf("point %d of the last hour is %d", i, p.RSS)
+		}
+	}
+	for i := 1; i < len(past.Long); i++ {
+		if d := past.Long[i].Time.Sub(past.Long[i-1].Time); d != longStep {
+			t.Fatalf("%s between two of the last week", d)
+		}
+	}
+	size := func() int64 {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	full := size()
+	// One more: the oldest goes, and nothing grows.
+	fill(h, end, 1, func(int) int64 { return 1e9 })
+	now := h.Past(time.Time{})
+	if !reflect.DeepEqual(now.Recent[:recentLen-1], past.Recent[1:]) || now.Recent[recentLen-1].RSS != 1e9 || now.Gone.Recent != past.Gone.Recent+1 {
+		t.Errorf("after one more: %d points, gone %+v, before %+v", len(now.Recent), now.Gone, past.Gone)
+	}
+	if size() != full {
+		t.Errorf("the full file grows from %d to %d bytes", full, size())
+	}
+	past = now
 	const most = 512 << 10
 	memory := (cap(h.recent.points) + cap(h.long.points)) * int(unsafe.Sizeof(Point{}))
 	info, err := os.Stat(path)
