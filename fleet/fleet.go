@@ -132,6 +132,7 @@ type Fleet struct {
 	mu  sync.Mutex
 	tls map[tlsKey]*tls.Config // shared by stations; at most maxTLSConfigs
 
+	now      func() time.Time
 	start    time.Time // set by Run; tasks count from here
 	run      string    // makes message and transaction ids unique over runs
 	ctx      context.Context
@@ -178,6 +179,7 @@ func New(cfg Config) (*Fleet, error) {
 		byID:    make(map[string]*station, len(cfg.Stations)),
 		targets: make(map[ocpp.SecurityProfile]target, len(cfg.Targets)),
 		ledger:  newLedger(cfg.LedgerLimit),
+		now:     time.Now,
 		gate:    make(chan struct{}, cfg.Handshakes),
 		tls:     make(map[tlsKey]*tls.Config),
 	}
@@ -265,7 +267,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	f.ctx = ctx
-	f.start = time.Now()
+	f.start = f.now()
 	f.run = strconv.FormatInt(f.start.UnixMicro(), 36)
 	f.ledger.begin(f.start)
 	for i, s := range f.stations {
@@ -316,7 +318,7 @@ func (f *Fleet) Ledger() *Ledger { return f.ledger }
 func (f *Fleet) stopping() bool { return f.ctx.Err() != nil }
 
 // elapsed is the time since Run began; tasks are due at such times.
-func (f *Fleet) elapsed() time.Duration { return time.Since(f.start) }
+func (f *Fleet) elapsed() time.Duration { return f.now().Sub(f.start) }
 
 // clock is the stations' time of day: it begins with the real one and runs
 // Behaviour.TimeFactor times as fast.

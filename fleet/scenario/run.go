@@ -86,19 +86,11 @@ func New(cfg Config) (*Run, error) {
 		}
 	}
 	for k, c := range s.Cohorts {
-		var list []fleet.Identity
-		quirks, options := c.quirks(), c.TLS.client()
-		for i, x := range cfg.Stations {
-			if x.Cohort == k && cfg.Mine(i) {
-				x.Quirks, x.TLS = quirks, options
-				list = append(list, x.Identity)
-			}
-		}
-		if len(list) == 0 {
+		one := s.FleetConfig(cfg.Fleet, k, cfg.Stations, cfg.Mine)
+		if len(one.Stations) == 0 {
 			continue
 		}
-		one := s.fleetConfig(cfg.Fleet, c)
-		one.Seed, one.Stations = cfg.Seed, list
+		one.Seed = cfg.Seed
 		var err error
 		if r.fleets[k], err = fleet.New(one); err != nil {
 			return nil, fmt.Errorf("cohort %s: %w", c.Name, err)
@@ -114,8 +106,18 @@ func New(cfg Config) (*Run, error) {
 	return r, nil
 }
 
-// fleetConfig makes of a cohort what package fleet wants.
-func (s *Scenario) fleetConfig(cfg fleet.Config, c Cohort) fleet.Config {
+// FleetConfig completes the configuration of the fleet that is cohort k, with
+// those of the stations that mine reports.
+func (s *Scenario) FleetConfig(cfg fleet.Config, k int, stations []Station, mine func(i int) bool) fleet.Config {
+	c := &s.Cohorts[k]
+	quirks, options := c.quirks(), c.TLS.client()
+	cfg.Stations = nil
+	for i, x := range stations {
+		if x.Cohort == k && mine(i) {
+			x.Quirks, x.TLS = quirks, options
+			cfg.Stations = append(cfg.Stations, x.Identity)
+		}
+	}
 	b := s.Behaviour.over(c.Behaviour)
 	gap := time.Duration(b.SessionGap)
 	if b.SessionGap == Never {

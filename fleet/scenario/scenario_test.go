@@ -291,10 +291,10 @@ func TestAssertions(t *testing.T) {
 // TestDrivers: drivers come in the rhythm of the day where the scenario says so.
 func TestDrivers(t *testing.T) {
 	s := parse(t, `{name: t, behaviour: {arrival: diurnal}, cohorts: [{name: steady, share: 50%, behaviour: {arrival: poisson}}], phases: [{name: a, for: 1s}]}`)
-	if got := s.fleetConfig(fleet.Config{}, s.Cohorts[0]).Behaviour.Day; got != nil {
+	if got := s.FleetConfig(fleet.Config{}, 0, nil, nil).Behaviour.Day; got != nil {
 		t.Errorf("steady: %v", got)
 	}
-	got := s.fleetConfig(fleet.Config{}, s.Cohorts[1]).Behaviour.Day
+	got := s.FleetConfig(fleet.Config{}, 1, nil, nil).Behaviour.Day
 	sum := 0.0
 	for _, w := range got {
 		sum += w
