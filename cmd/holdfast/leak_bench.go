@@ -138,13 +138,13 @@ func printSynthetic(w io.Writer, rep bench.SyntheticReport) {
 	for _, h := range rep.Healthy {
 		fmt.Fprintf(tw, "%s\t%d\t%d\t%d\t%d\t%d\n", h.Scenario, h.Runs, h.Alarms, h.RawMK, h.OLS, h.BlockMK)
 	}
-	fmt.Fprintln(tw, "\nLEAK\t%/H\tSERIES\tFOUND\tCLASS RIGHT\tDELAY H, MEDIAN / P90")
+	fmt.Fprintln(tw, "\nLEAK\t%/H\tSERIES\tFOUND\tCLASS RIGHT\tFORECAST RIGHT\tDELAY H, MEDIAN / P90")
 	for _, l := range rep.Leaking {
 		name := string(l.Class)
 		if l.Bursty {
 			name += ", in bursts"
 		}
-		fmt.Fprintf(tw, "%s\t%g\t%d\t%d\t%d\t%.0f / %.0f\n", name, l.Rate, l.Runs, l.Found, l.Right, leak.Median(l.Delays), leak.Quantile(l.Delays, 0.9))
+		fmt.Fprintf(tw, "%s\t%g\t%d\t%d\t%d\t%d\t%.0f / %.0f\n", name, l.Rate, l.Runs, l.Found, l.Right, l.Covered, leak.Median(l.Delays), leak.Quantile(l.Delays, 0.9))
 	}
 	fmt.Fprintln(tw, "\nDETECTOR\tPRECISION\tRECALL\tF1")
 	for _, d := range []struct {

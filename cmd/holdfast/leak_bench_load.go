@@ -43,6 +43,8 @@ type benchLine struct {
 }
 
 const (
+	scaledOut       = 20.0 // hour
+	scaledIn        = 44.0
 	stormsEvery     = 30.0 // hours between two storms in daily life
 	manyStormsEvery = 5.0
 	leastStorm      = 0.1 // of the stations
@@ -65,6 +67,9 @@ func (s *benchStations) connections(hour float64) float64 {
 	n := s.mean * (1 + s.swing*math.Sin(2*math.Pi*(hour-s.phase)/24))
 	if s.kind == bench.LoadRamp {
 		n *= 1 + 0.6*min(1, max(0, (hour-6)/60))
+	}
+	if s.kind == bench.LoadScale && hour >= scaledOut && hour < scaledIn {
+		n *= 2.0 / 3
 	}
 	return n
 }

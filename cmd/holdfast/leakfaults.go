@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"holdfast/leak"
+	"holdfast/leak/bench"
 	"holdfast/ocpp"
 )
 
@@ -270,18 +272,11 @@ func each(unit float64, one func(f *runningFault)) func(*runningFault) float64 {
 	}
 }
 
-// faultText is what a driver knows of a fault.
-type faultText struct {
-	Name    string       `json:"name"`
-	Leaks   bool         `json:"leaks"`
-	Classes []leak.Class `json:"classes,omitempty"` // that it leaks in
-	Help    string       `json:"help"`
-}
-
-func describeFaults() []faultText {
-	var list []faultText
+// describeFaults is what a driver knows of them.
+func describeFaults() []bench.Fault {
+	var list []bench.Fault
 	for _, k := range faultKinds {
-		list = append(list, faultText{k.Name, k.leak != nil, k.classes, k.help})
+		list = append(list, bench.Fault{Name: k.Name, Leaks: k.leak != nil, Classes: k.classes, Load: cmp.Or(k.load, bench.LoadDaily), Help: k.help})
 	}
 	return list
 }

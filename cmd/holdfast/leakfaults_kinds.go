@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"holdfast/leak"
+	"holdfast/leak/bench"
 )
 
 // faultKind is a fault that a Go gateway can have, or something that looks like
@@ -38,7 +39,8 @@ type faultKind struct {
 	leak func(*runningFault) float64
 	// passes is told of hours and new connections since the onset.
 	passes func(f *runningFault, hours, events float64)
-	watch  bool // it keeps connections that close
+	watch  bool       // it keeps connections that close
+	load   bench.Load // what its stations do, if not their daily life
 }
 
 // faultKinds. Sizes of units are what one leaked event was measured to keep.
@@ -152,6 +154,14 @@ var faultKinds = []faultKind{
 	}},
 	{Name: "temporary", help: "certificates of a renewal wave are remembered for half a day", passes: temporary},
 	{Name: "bursty-readers", help: "peers that do not read for a while", prepare: openPairs, passes: burstPairs},
+	// What was added later comes last, so that what is before keeps its placements.
+	{Name: "scale-out", help: "an autoscaler adds a pod, and takes it away a day later", load: bench.LoadScale},
+	{Name: "collector", help: "GOGC is 400 for a day", passes: changeCollector},
+	{Name: "memory-limit", help: "GOMEMLIMIT is just above the resident set for a day", passes: limitMemory},
+	{Name: "large-messages", help: "a firmware campaign of eight hours", passes: largeMessages},
+	{Name: "raw-message", help: "12 bytes of messages of 16 KB are kept, as a copy, in a list with an end", passes: keepRaw},
+	{Name: "huge-pages", help: "the kernel makes huge pages of memory of which an eighth was in use", prepare: mapSparse, passes: collapse},
+	{Name: "page-cache", help: "a log file grows and stays in the page cache", prepare: openLog, passes: growLog},
 }
 
 // maxFaultThreads is well below what the runtime and the system allow.

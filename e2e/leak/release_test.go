@@ -135,9 +135,15 @@ func faultsOnly(t *testing.T) (functions, texts []string) {
 				if f.Recv != nil {
 					switch recv := f.Recv.List[0].Type.(type) {
 					case *ast.StarExpr:
-						name = pkg + ".(*" + recv.X.(*ast.Ident).Name + ")." + f.Name.Name
+						of, ok := recv.X.(*ast.Ident)
+						if !ok { // of a generic type
+							continue
+						}
+						name = pkg + ".(*" + of.Name + ")." + f.Name.Name
 					case *ast.Ident:
 						name = pkg + "." + recv.Name + "." + f.Name.Name
+					default:
+						continue
 					}
 				}
 				if only {

@@ -15,6 +15,7 @@ type Fault struct {
 	Name    string       `json:"name"`
 	Leaks   bool         `json:"leaks"`
 	Classes []leak.Class `json:"classes,omitempty"`
+	Load    Load         `json:"load"`
 	Help    string       `json:"help"`
 }
 
@@ -37,6 +38,7 @@ const (
 	LoadDaily  Load = "daily"  // day and night, reconnects, a storm now and then
 	LoadRamp   Load = "ramp"   // their number grows by 60 % in 60 hours
 	LoadStorms Load = "storms" // a storm every few hours
+	LoadScale  Load = "scale"  // a third of them are with another pod, for a day
 )
 
 // Case is one run: gateways with the same fault, or none.
@@ -109,7 +111,7 @@ func (p Plan) Cases(faults []Fault) ([]Case, error) {
 	for seed := p.First; seed < p.First+uint64(p.Seeds); seed++ {
 		turn = int(seed-p.First) * 2 // other placements than with the seed before
 		for _, f := range chosen {
-			k := Case{Fault: f.Name, Leaks: f.Leaks, Classes: f.Classes, Load: LoadDaily, Seed: seed}
+			k := Case{Fault: f.Name, Leaks: f.Leaks, Classes: f.Classes, Load: f.Load, Seed: seed}
 			if f.Leaks {
 				for _, k.Rate = range p.Rates {
 					add(k)

@@ -13,10 +13,10 @@ import (
 )
 
 var testFaults = []Fault{
-	{Name: "queue", Leaks: true, Classes: []leak.Class{leak.HeapLive}},
-	{Name: "mmap", Leaks: true, Classes: []leak.Class{leak.OffHeap}},
-	{Name: NoFault},
-	{Name: "step"},
+	{Name: "queue", Load: LoadDaily, Leaks: true, Classes: []leak.Class{leak.HeapLive}},
+	{Name: "mmap", Load: LoadDaily, Leaks: true, Classes: []leak.Class{leak.OffHeap}},
+	{Name: NoFault, Load: LoadDaily},
+	{Name: "step", Load: LoadDaily},
 }
 
 func testPlan() Plan {

@@ -58,12 +58,14 @@ const (
 	syntheticDay      = 24.0
 	goroutineBytes    = 8 << 10 // a hung goroutine with its stack and buffers
 	socketKeeps       = 4 << 10
+	threadBytes       = 32 << 10
 )
 
 var syntheticStart = time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC)
 
-// Run feeds the samples of so many hours to f until it returns false.
-func (c Synthetic) Run(hours int, f func(leak.Sample) bool) {
+// Run feeds the samples of so many hours to f until it returns false, and returns
+// the resident set that rates are a share of, in bytes.
+func (c Synthetic) Run(hours int, f func(leak.Sample) bool) float64 {
 	name := fnv.New64a()
 	fmt.Fprint(name, c.Scenario, c.Leak) // other cases get other numbers
 	r := rand.New(rand.NewPCG(c.Seed, name.Sum64()))
@@ -202,7 +204,7 @@ func (c Synthetic) Run(hours int, f func(leak.Sample) bool) {
 				live += leaked / 2
 				goroutines += leaked / goroutineBytes
 			case leak.Threads:
-				threads += leaked / (32 << 10)
+				threads += leaked / threadBytes
 			case leak.Files:
 				live += leaked / 8
 				files += leaked / socketKeeps
@@ -220,7 +222,22 @@ func (c Synthetic) Run(hours int, f func(leak.Sample) bool) {
 		}
 		s.WorkingSet = s.RSS + int64(n)*3900 + int64(sockets)
 		if !f(s) {
-			return
+			break
 		}
 	}
+	return rss0
+}
+
+// PerDay is what a leak of so much of a resident set adds to its class in a day.
+func (l *SyntheticLeak) PerDay(rss float64) float64 {
+	unit := 1.0
+	switch l.Class {
+	case leak.Goroutines:
+		unit = goroutineBytes
+	case leak.Threads:
+		unit = threadBytes
+	case leak.Files:
+		unit = socketKeeps
+	}
+	return 24 * l.Rate / 100 * rss / unit
 }

@@ -110,13 +110,16 @@ type LeakingCase struct {
 	Found  int        `json:"found"`
 	Right  int        `json:"class_right"`
 	Delays []float64  `json:"delays_h"` // after the onset, of those found
+	// Covered is of how many the true growth was in the interval of the first
+	// forecast, which should hold 90 %.
+	Covered int `json:"forecast_covered"`
 }
 
 // outcome of one series.
 type outcome struct {
 	verdict            *leak.Verdict
 	raw, ols, block    bool
-	hoursAfter, actual float64 // delay; true slope of the class in bytes per day
+	hoursAfter, actual float64 // delay; true growth of the class in a day
 }
 
 // skipBlocks at the start are not shown to the other detectors either.
@@ -128,7 +131,7 @@ func simulate(c Synthetic, hours int) outcome {
 	var naive Naive
 	d := leak.NewDetector(leak.DetectorConfig{Process: "synthetic", Start: syntheticStart})
 	skip := skipBlocks
-	c.Run(hours, func(s leak.Sample) bool {
+	rss := c.Run(hours, func(s leak.Sample) bool {
 		verdicts, block := d.Add(s)
 		for _, v := range verdicts {
 			if v.State.Leak() && o.verdict == nil {
@@ -149,6 +152,9 @@ func simulate(c Synthetic, hours int) outcome {
 		}
 		return true
 	})
+	if c.Leak != nil {
+		o.actual = c.Leak.PerDay(rss)
+	}
 	return o
 }
 
@@ -269,6 +275,8 @@ func (rep *SyntheticReport) count(healthy, leaking int, o outcome) {
 	if o.verdict.Class == l.Class {
 		l.Right++
 		rep.ClassHit++
+		f := o.verdict.Forecast.PerDay
+		l.Covered += btoi(f.Low <= o.actual && o.actual <= f.High)
 	}
 }
 
