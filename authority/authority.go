@@ -264,7 +264,7 @@ func (a *Authority) Run(ctx context.Context) error {
 			now := a.cfg.Now()
 			report("delete old records", a.store.Prune(ctx, store.Retention{
 				Audit: now.Add(-a.cfg.AuditRetention), Certificates: now.Add(-a.cfg.AuditRetention),
-				Servers: now.Add(-serverKept), Unregistered: now.Add(-unregistered),
+				Servers: now.Add(-serverKept), Unregistered: now.Add(-unregistered), Claims: now,
 			}))
 		}
 	}

@@ -125,8 +125,14 @@ func (a *Authority) SignCSR(ctx context.Context, by string, id ocpp.StationID, t
 	if err := pki.CheckSubject(csr, r.Serial, a.cfg.Operator); err != nil {
 		return Signed{}, invalid("csr", "register the serial number that the station has, and set its organization name to the operator's", "%v", err)
 	}
+	publicKey := pki.KeyFingerprint(csr.RawSubjectPublicKeyInfo)
+	drop, err := a.stationCA.claim(ctx, publicKey)
+	if err != nil {
+		return Signed{}, fmt.Errorf("certificate of station %s: %w", r.ID, err)
+	}
+	defer drop()
 	now := a.cfg.Now()
-	have, err := a.store.CertificateOfKey(ctx, r.ID, pki.KeyFingerprint(csr.RawSubjectPublicKeyInfo))
+	have, err := a.store.CertificateOfKey(ctx, r.ID, publicKey)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 	case err != nil:

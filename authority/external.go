@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"holdfast/est"
 	"holdfast/pki"
 	"holdfast/store"
@@ -20,6 +22,10 @@ const (
 	externalTime = 25 * time.Second
 	// maxEnrolling is how many requests an external CA gets at a time; more wait.
 	maxEnrolling = 8
+	// claimTime is how long a replica that died keeps others from asking for a
+	// certificate of the same key.
+	claimTime = externalTime + 5*time.Second
+	claimPoll = 100 * time.Millisecond
 )
 
 // ExternalCAError says why an external CA issued no certificate that can be used.
@@ -84,6 +90,35 @@ func newExternalCA(a *Authority) *externalCA {
 }
 
 func (x *externalCA) address() string { return x.client.Name() }
+
+// claim keeps the other replicas, which share the database, from asking for the
+// same: each certificate may cost money, and one would have to be revoked.
+func (x *externalCA) claim(ctx context.Context, publicKey string) (func(), error) {
+	ctx, cancel := context.WithTimeout(ctx, externalTime)
+	defer cancel()
+	holder := uuid.NewString()
+	for {
+		now := x.a.cfg.Now()
+		claimed, err := x.a.store.ClaimKey(ctx, publicKey, holder, now, now.Add(claimTime))
+		if claimed {
+			return func() {
+				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), externalTime)
+				defer cancel()
+				if err := x.a.store.DropClaim(ctx, publicKey, holder); err != nil {
+					x.a.log.Warn("a claim stays until it ends by itself", "err", err)
+				}
+			}, nil
+		}
+		if err != nil && ctx.Err() == nil {
+			return nil, err
+		}
+		select {
+		case <-time.After(claimPoll):
+		case <-ctx.Done():
+			return nil, explain(x.address(), &est.Error{Kind: est.Unavailable, Problem: "another replica of the authority asks for a certificate of this key"})
+		}
+	}
+}
 
 func (x *externalCA) certify(ctx context.Context, s store.Station, csr *x509.CertificateRequest, now time.Time) ([]*x509.Certificate, error) {
 	start := time.Now()

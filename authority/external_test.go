@@ -5,10 +5,12 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -165,6 +167,64 @@ func TestExternalCA(t *testing.T) {
 	}
 	if d := a.admit(t, certificate); d.Reason != ocpp.ReasonRevoked {
 		t.Errorf("revoked: %+v", d)
+	}
+}
+
+// Replicas that are asked for a certificate of one key at once have the external CA
+// make one. A replica that died while it asked keeps nobody from it for long.
+func TestExternalCARace(t *testing.T) {
+	x := startEST(t)
+	where, dir := storetest.Postgres(t), t.TempDir()
+	f := [2]*fixture{start(t, where, dir), start(t, where, dir)}
+	for _, name := range []string{"root.crt", "issuing.crt"} {
+		if _, err := f[0].ImportCA(t.Context(), "test", x.read(t, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, a := range f {
+		a.stationCA = x.ca(t, a.Authority, "stations")
+	}
+	const stations, each = 4, 10
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	prints := make(map[string]bool)
+	for i := range stations {
+		id := ocpp.StationID(fmt.Sprintf("CS-%d", i))
+		f[0].add(t, NewStation{ID: id, Profile: ocpp.ProfileMTLS, NoCertificate: true})
+		key := newKey(t, pki.ECDSA)
+		csr := csrOf(t, key, pkix.Name{CommonName: string(id), Organization: []string{operator}})
+		if i == 0 { // a claim of one that died
+			parsed, err := pki.ParseCSR([]byte(csr))
+			if err != nil {
+				t.Fatal(err)
+			}
+			now := f[0].now()
+			if claimed, err := f[0].store.ClaimKey(t.Context(), pki.KeyFingerprint(parsed.RawSubjectPublicKeyInfo), "dead", now.Add(-claimTime), now.Add(2*time.Second)); err != nil || !claimed {
+				t.Fatalf("%t, %v", claimed, err)
+			}
+			f[0].advance(2 * time.Second)
+			f[1].advance(2 * time.Second)
+		}
+		for n := range each {
+			wg.Go(func() {
+				s, err := f[n%2].SignCSR(t.Context(), "test", id, csr)
+				if err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				prints[s.Certificate.Fingerprint] = true
+				mu.Unlock()
+			})
+		}
+	}
+	wg.Wait()
+	issued := 0.0
+	for _, a := range f {
+		issued += testutil.ToFloat64(a.metrics.external.WithLabelValues(externalIssued))
+	}
+	l, err := f[0].Audit(t.Context(), store.AuditFilter{Action: "certificate.sign"}, store.Page{})
+	if issued != stations || len(prints) != stations || err != nil || len(l.Items) != stations {
+		t.Errorf("%v certificates made, %d handed out, %d audit lines, want %d each (%v)", issued, len(prints), len(l.Items), stations, err)
 	}
 }
 

@@ -16,6 +16,10 @@ type stationCA interface {
 	// it: the CAs between it and its root. The request was checked; what it asks for
 	// beside its key counts for nothing.
 	certify(ctx context.Context, s store.Station, csr *x509.CertificateRequest, now time.Time) ([]*x509.Certificate, error)
+	// claim has one process at a time ask for a certificate of a public key, and
+	// waits until it is this one; drop lets the next one. What the one before got is
+	// in the inventory by then.
+	claim(ctx context.Context, publicKey string) (drop func(), err error)
 	// address is where an external CA is; empty: it is ours.
 	address() string
 }
@@ -24,6 +28,10 @@ type stationCA interface {
 type ownCAs struct{ a *Authority }
 
 func (o ownCAs) address() string { return "" }
+
+// claim does nothing: of two certificates that are made at once one is forgotten
+// before anybody sees it.
+func (o ownCAs) claim(context.Context, string) (func(), error) { return func() {}, nil }
 
 func (o ownCAs) certify(ctx context.Context, s store.Station, csr *x509.CertificateRequest, now time.Time) ([]*x509.Certificate, error) {
 	algorithm, err := pki.AlgorithmOf(csr.PublicKey)

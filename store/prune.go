@@ -11,6 +11,7 @@ type Retention struct {
 	Certificates time.Time // stations' certificates, by their expiry
 	Servers      time.Time // certificates of servers and OCSP responders, by their expiry
 	Unregistered time.Time // attempts of stations that are not registered
+	Claims       time.Time // of keys, by their end
 }
 
 // Prune deletes what is older than r wants it kept, and what is left of
@@ -27,6 +28,9 @@ func (a *Authority) Prune(ctx context.Context, r Retention) error {
 			return err
 		}
 		if _, err := tx.exec(`DELETE FROM attempt WHERE NOT registered AND last_at < $1`, micros(r.Unregistered)); err != nil {
+			return err
+		}
+		if _, err := tx.exec(`DELETE FROM enrolment WHERE until < $1`, micros(r.Claims)); err != nil {
 			return err
 		}
 		// Written by a replica after the station was removed.

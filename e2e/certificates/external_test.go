@@ -23,6 +23,21 @@ type estServer struct {
 	cmd     *exec.Cmd
 }
 
+// newESTServer builds and starts one, and writes the password for it.
+func newESTServer(t *testing.T) *estServer {
+	t.Helper()
+	x := &estServer{t: t, dir: t.TempDir(), address: "127.0.0.1:" + e2e.FreePort(t)}
+	if out, err := exec.Command("go", "build", "-C", "../estserver", "-o", x.file("estserver"), ".").CombinedOutput(); err != nil {
+		t.Fatalf("build the EST server: %v\n%s", err, out)
+	}
+	x.start()
+	t.Cleanup(func() { x.stop() })
+	if err := os.WriteFile(x.file("password"), []byte("sesame\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
 // start starts it, with a new root, at a free port.
 func (x *estServer) start() {
 	x.t.Helper()
@@ -77,15 +92,7 @@ func (x *estServer) list() string {
 // a password and a client certificate.
 func TestExternalCA(t *testing.T) {
 	t.Parallel()
-	x := &estServer{t: t, dir: t.TempDir(), address: "127.0.0.1:" + e2e.FreePort(t)}
-	if out, err := exec.Command("go", "build", "-C", "../estserver", "-o", x.file("estserver"), ".").CombinedOutput(); err != nil {
-		t.Fatalf("build the EST server: %v\n%s", err, out)
-	}
-	x.start()
-	t.Cleanup(func() { x.stop() })
-	if err := os.WriteFile(x.file("password"), []byte("sesame\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	x := newESTServer(t)
 	n := e2e.All(t, "--est", "https://"+x.address+"/.well-known/est/stations", "--est-ca", x.file("root.crt"), "--operator", "Op",
 		"--est-user", "holdfast", "--est-password-file", x.file("password"), "--est-cert", x.file("client.crt"), "--est-key", x.file("client.key"))
 	holdfast := func(out any, args ...string) { t.Helper(); command(t, n, out, args...) }
