@@ -2,7 +2,7 @@
 // checks each message by its own schemas, OpenSSL makes keys, requests and chains.
 // It follows the security white paper of 1.6, and A01 to A05 of 2.x.
 //
-//   first line in:  {identity, serial, protocol, strict, urls, profile, password, dir, hold}
+//   first line in:  {identity, serial, protocol, strict, urls, profile, password, dir, roots, hold}
 //   then:           {go: point}                      it stood still there since {held: point}
 //                   {id, action, params}             → {id, result} or {id, error}
 //   unasked out:    {open: protocol, profile, serial} {call} {held} {closed: code} {refused: code} {bad: text}
@@ -25,7 +25,7 @@ const file = (name) => join(setup.dir, name);
 const openssl = (...args) => execFileSync('openssl', args, { cwd: setup.dir, stdio: ['ignore', 'pipe', 'ignore'] }).toString();
 
 // What the station keeps. A new credential becomes its own when it has connected with it.
-const own = { profile: setup.profile, password: setup.password, roots: [], organization: 'Maker', slots: { 0: setup.profile }, priority: [0] };
+const own = { profile: setup.profile, password: setup.password, roots: setup.roots ?? [], organization: 'Maker', slots: { 0: setup.profile }, priority: [0] };
 const next = {}; // of profile, password, certificate: to be tried at the next connection
 let client, ended = false;
 let asked = 0; // requests for a certificate, made so far

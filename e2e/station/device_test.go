@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -24,6 +26,7 @@ type device struct {
 	Profile  int               `json:"profile"`
 	Password string            `json:"password"`
 	Dir      string            `json:"dir"`
+	Roots    []string          `json:"roots,omitempty"` // PEM, that it was made with
 	Hold     []string          `json:"hold,omitempty"`
 }
 
@@ -123,6 +126,37 @@ func TestDeviceCrash(t *testing.T) {
 	needNPM(t)
 	for _, version := range []string{"1.6", "2.0.1", "2.1"} {
 		t.Run(version, func(t *testing.T) { t.Parallel(); climb(t, version, true) })
+	}
+}
+
+// TestDeviceRefused: a station whose serial number is registered wrongly asks for
+// a certificate in vain, and its operation says why; registered rightly it gets
+// one, by the operation that failed.
+func TestDeviceRefused(t *testing.T) {
+	needNPM(t)
+	s, id := newSite(t), "DEVICE-WRONG"
+	d := device{Identity: id, Serial: "SN-1", Protocol: "ocpp2.0.1", Strict: true, Profile: 2, Dir: t.TempDir(),
+		URLs: map[string]string{"2": s.gateway.TLS, "3": s.gateway.MTLS}}
+	d.Password = cli(t, s.core, "station", "add", id, "--profile", "2", "--serial", "SN-2")
+	roots, err := os.ReadFile(filepath.Join(s.authority.Data, "ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Roots = []string{string(roots)}
+	st := launch(t, "device.mjs", d)
+	st.until("the first connection", func() bool { return len(st.opens) > 0 })
+	o := s.operation("station", "upgrade", id, "--profile", "3")
+	e2e.Await(t, "the operation ends", patience, func() bool {
+		s.core.Do("GET", "/api/v1/operations/"+o.ID, nil, &o)
+		return o.Status.Ended()
+	})
+	if o.Status != store.OperationFailed || o.Step != "sign" || !strings.Contains(o.Cause, `"SN-1"`) || !strings.Contains(o.Cause, "register the serial number that the station has") {
+		t.Errorf("%s at %s: %s", o.Status, o.Step, o.Cause)
+	}
+	cli(t, s.core, "station", "update", id, "--serial", "SN-1")
+	s.done(s.operation("operation", "retry", o.ID))
+	if got := st.last(); got.Profile != 3 {
+		t.Errorf("connected as %+v", got)
 	}
 }
 
