@@ -229,11 +229,8 @@ func (c *fleetRun) targets(cfg *scenario.Config) error {
 		if given[p] == "" {
 			return &usageError{fmt.Sprintf("no endpoint for security profile %d: give one with --target, or other --profiles", p)}
 		}
-		cfg.Fleet.Targets[p] = given[p]
 	}
-	if c.asksOperator() {
-		cfg.Fleet.Targets = given // the others, too: an operator may change a station's profile
-	}
+	cfg.Fleet.Targets = given // the others, too: an operator may change a station's profile
 	return nil
 }
 

@@ -54,7 +54,7 @@ func run(address, dir, user, password string, mutual bool) error {
 	if c.issuing, err = issuer(c.root, "Elsewhere Issuing CA"); err != nil {
 		return err
 	}
-	server, err := c.root.leaf(&x509.Certificate{Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
+	server, err := c.root.leaf(&x509.Certificate{Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost", "ca.example.com"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
 	if err != nil {
 		return err
 	}
