@@ -121,7 +121,7 @@ func (c *fleetRun) prepare() (*scenario.Scenario, []scenario.Assertion, error) {
 	}
 	o := scenario.Override{Stations: c.Stations, For: c.For, Ramp: c.Ramp, Speed: c.Speed, Idle: c.Idle, IDTags: c.IDTags}
 	if c.Scenario == "" { // a plain run has no verdict but what --fail-on asks for
-		s.Assert, s.Speed = nil, 1
+		s.Name, s.About, s.Assert, s.Speed = "plain", "Stations that come, stay and charge.", nil, 1
 		if c.Rate == nil && c.Ramp == 0 {
 			o.Rate = plainRate
 		}

@@ -9,6 +9,9 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"holdfast/api"
 	"holdfast/fleet"
@@ -64,11 +67,11 @@ func (c *fleetRun) stations(e *env, operator *fleetOperator, cfg *scenario.Confi
 	if c.Identities != "" {
 		return nil
 	}
-	return c.credentials(e.ctx, operator, s, cfg.Stations, first, end)
+	return c.credentials(e, operator, s, cfg.Stations, first, end)
 }
 
 // credentials fills those of the stations from first to end.
-func (c *fleetRun) credentials(ctx context.Context, operator *fleetOperator, s *scenario.Scenario, stations []scenario.Station, first, end int) error {
+func (c *fleetRun) credentials(e *env, operator *fleetOperator, s *scenario.Scenario, stations []scenario.Station, first, end int) error {
 	mine := make([]fleet.Identity, end-first)
 	for i := range mine {
 		mine[i] = stations[first+i].Identity
@@ -83,17 +86,44 @@ func (c *fleetRun) credentials(ctx context.Context, operator *fleetOperator, s *
 		}
 	} else {
 		var err error
-		if fill, err = c.mint(ctx, len(stations), first, keyOf, mine); err != nil {
+		if fill, err = c.mint(e.ctx, len(stations), first, keyOf, mine); err != nil {
 			return err
 		}
 	}
-	if err := identity.Fill(ctx, mine, parallel, fill); err != nil {
+	var filled atomic.Int64
+	watched, stop := context.WithCancel(e.ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() { progress(watched, e, &filled, len(mine)) })
+	err := identity.Fill(e.ctx, mine, parallel, func(ctx context.Context, i int, id *fleet.Identity) error {
+		err := fill(ctx, i, id)
+		filled.Add(1)
+		return err
+	})
+	stop()
+	watching.Wait()
+	if err != nil {
 		return err
 	}
 	for i := range mine {
 		stations[first+i].Identity = mine[i]
 	}
 	return nil
+}
+
+// progress tells now and then how many stations have credentials, until ctx ends.
+func progress(ctx context.Context, e *env, filled *atomic.Int64, of int) {
+	tick := time.NewTicker(lineEvery * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if !e.json {
+				fmt.Fprintf(e.stdout, "credentials for %d of %d stations\n", filled.Load(), of)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // mint returns what makes credentials with the user's CA and password template.
