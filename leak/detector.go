@@ -73,6 +73,9 @@ const (
 	// day; a leak that slow can wait for it. With the second check it is a day.
 	slowHours = 72
 	slowClimb = 23.0
+	// fastClimb is for how many hours growth faster than that must have lasted in a
+	// process before youngAge: caches of a few hours have slowed down by then.
+	fastClimb = 10.0
 	// sureHalf is the largest half width of the interval of its slope, as a part of
 	// it: what is less sure may as well be a cache that fills.
 	sureHalf = 0.75
@@ -249,6 +252,7 @@ func (d *Detector) judge(c Class, now time.Time, y, r, load []float64, se, rss f
 		}
 		speaks := OK
 		young := !c.Count() && isYoung(age, t, rss)
+		slow := t.growth/float64(t.hours) < rss/slowHours
 		switch {
 		case !t.grows(floor):
 			raw, ok := testTrend(y, load, w.hours, perHour, 0, quantile)
@@ -259,9 +263,11 @@ func (d *Detector) judge(c Class, now time.Time, y, r, load []float64, se, rss f
 			speaks = Stepped
 		case t.shape == returning:
 			speaks = OK
-		case t.shape == saturating || young && (age < youngAge || t.fading):
+		case t.shape == saturating || young && t.fading:
 			speaks = Warming
-		case !c.Count() && t.growth/float64(t.hours) < rss/slowHours && climbed(r) < slowClimb:
+		case young && age < youngAge && (slow || climbed(r) < fastClimb):
+			speaks = Warming
+		case !c.Count() && slow && climbed(r) < slowClimb:
 			speaks = Warming
 		default:
 			speaks = Leaking

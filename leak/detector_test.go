@@ -48,6 +48,8 @@ func TestStates(t *testing.T) {
 		{"quiet", HeapLive, 60, func(h float64, s *Sample) {}, OK},
 		{"young", HeapLive, 20, func(h float64, s *Sample) { s.Values[0] += h * 300e3 }, Warming},
 		{"young, but the memory is gone in a day", HeapLive, 20, func(h float64, s *Sample) { s.Values[0] += h * 8e6 }, Urgent},
+		{"young, and grows by 2 % an hour for half a day", HeapLive, 18, func(h float64, s *Sample) { s.Values[0] += 2e6 * max(0, h-5) }, Leaking},
+		{"young, and a cache with an end is full after eight hours", HeapLive, 16, func(h float64, s *Sample) { s.Values[0] += 2.5e6 * min(8, max(0, h-4)) }, Warming},
 		{"leak", HeapLive, 60, func(h float64, s *Sample) { s.Values[0] += h * 300e3 }, Leaking},
 		{"leak at the limit", HeapLive, 60, func(h float64, s *Sample) { s.Values[0] += h * 4e6; s.RSS += int64(h * 4e6) }, Urgent},
 		{"off-heap leak", OffHeap, 60, func(h float64, s *Sample) { s.Values[3] += h * 300e3 }, Leaking},
