@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
@@ -107,6 +108,33 @@ func TestAdminPort(t *testing.T) {
 	if err := newProcess(&env{ctx: t.Context()}).startAdmin(&adminFlags{ListenAdmin: "127.0.0.1:0", AdminTokenFile: file}); err == nil || !strings.Contains(err.Error(), "--admin-token-file") {
 		t.Errorf("a short token: %v", err)
 	}
+}
+
+// What a part finds wrong in its counts is told in words, with an error's status.
+func TestCheckTellsProblems(t *testing.T) {
+	url, p := adminProcess(t, adminFlags{ListenAdmin: "127.0.0.1:0"})
+	check := func(want int, text string) {
+		t.Helper()
+		r, err := http.Get(url + "/debug/check")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(r.Body)
+		r.Body.Close()
+		if err != nil || r.StatusCode != want || !strings.Contains(string(body), text) {
+			t.Errorf("%d %s (%v), want %d and %s", r.StatusCode, body, err, want, text)
+		}
+	}
+	registered := 5
+	p.admin.askCheck(func() error {
+		if registered != 5 {
+			return fmt.Errorf("%d registered, 5 counted", registered)
+		}
+		return nil
+	})
+	check(http.StatusOK, `"problems": []`)
+	registered = 6
+	check(http.StatusInternalServerError, "6 registered, 5 counted")
 }
 
 // The operator API speaks HTTPS with a certificate from files, and takes a new
