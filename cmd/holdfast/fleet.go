@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,10 +60,11 @@ type fleetRun struct {
 	Settle bool     `help:"At the end, let open transactions finish and queues drain, and compare with Holdfast's record. Scenarios always do."`
 	Report []string `help:"Write the report: FILE.html with plots, FILE.json, FILE.xml for pipelines (JUnit)." type:"path" placeholder:"FILE"`
 	Ledger string   `help:"Write every transaction and what the server acknowledged of it, for fleet verify." type:"path" placeholder:"FILE"`
+	Calls  string   `help:"Write every CALL that the stations sent, with its answer and latency: a line of JSON each." type:"path" placeholder:"FILE"`
 	FailOn []string `help:"End with status 1 if one of these is so: p99>50ms,lost>0,refused>0. fleet check --figures lists the figures." placeholder:"CONDITION"`
 }
 
-func (c *fleetRun) Run(e *env) error {
+func (c *fleetRun) Run(e *env) (failed error) {
 	s, fails, err := c.prepare()
 	if err != nil {
 		return err
@@ -87,6 +89,14 @@ func (c *fleetRun) Run(e *env) error {
 	}
 	recorder := fleetreport.NewRecorder()
 	cfg.Fleet.OnCall, cfg.Fleet.OnConnect = recorder.Call, recorder.Connect
+	if c.Calls != "" {
+		calls, err := createCalls(c.Calls)
+		if err != nil {
+			return err
+		}
+		defer func() { failed = cmp.Or(failed, calls.close()) }()
+		cfg.Fleet.OnCall = func(call fleet.CallRecord) { recorder.Call(call); calls.call(call) }
+	}
 	run, err := scenario.New(cfg)
 	if err != nil {
 		return err

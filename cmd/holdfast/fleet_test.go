@@ -53,7 +53,7 @@ func TestFleetRun(t *testing.T) {
 	}
 	name := func(ending string) string { return filepath.Join(dir, "report"+ending) }
 	args := []string{"fleet", "run", "--scenario", file, "--ca", filepath.Join(s.data, "ca.crt"), "--targets", "1=ws://127.0.0.1:1;" + s.targets()}
-	text, _ := s.run(exitDone, append(args, "--report", name(".html"), "--report", name(".json"), "--report", name(".xml"), "--fail-on", "p99>20s,lost>0,refused>0")...)
+	text, _ := s.run(exitDone, append(args, "--report", name(".html"), "--report", name(".json"), "--report", name(".xml"), "--calls", name(".calls"), "--fail-on", "p99>20s,lost>0,refused>0")...)
 	contains(t, text, "nothing missing, doubled or altered", "pass  --fail-on p99>20s", "pass  commands > 0")
 	var res fleetreport.Result
 	readJSON(t, name(".json"), &res)
@@ -73,6 +73,21 @@ func TestFleetRun(t *testing.T) {
 	}
 	if err := xml.Unmarshal(data, &junit); err != nil || len(junit.Suites) != 1 || junit.Suites[0].Tests != len(res.Verdicts)+1 || junit.Suites[0].Failures != 0 {
 		t.Errorf("%v %+v", err, junit)
+	}
+	outcomes := make(map[fleet.Outcome]int64)
+	calls, err := os.ReadFile(name(".calls"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(calls)) {
+		var call callLine
+		if err := json.Unmarshal([]byte(line), &call); err != nil || call.Station == "" || call.Action == "" || call.ID == "" || call.Latency < call.Waited {
+			t.Errorf("%v in %s", err, line)
+		}
+		outcomes[call.Outcome]++
+	}
+	if outcomes["result"]+outcomes["error"]+outcomes["timeout"] != res.Calls.Count || outcomes["result"] == 0 || outcomes["offline"] != int64(res.CutOff) {
+		t.Errorf("%v; the report has %d, and %d cut off", outcomes, res.Calls.Count, res.CutOff)
 	}
 	page, err := os.ReadFile(name(".html"))
 	if err != nil {
