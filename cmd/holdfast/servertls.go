@@ -46,9 +46,9 @@ type serverTLS struct {
 	// Owned by run.
 	keys         []crypto.Signer
 	certificates []tls.Certificate
-	renew        time.Time    // when to ask for new ones
-	issuers      string       // Trust.ServerIssuers when they were issued
-	read         [2]time.Time // modification times of the newest certificate and key file
+	renew        time.Time // when to ask for new ones
+	issuers      string    // Trust.ServerIssuers when they were issued
+	read         string    // modification times and sizes of the files
 	generation   int64
 	made         gateway.TLS // what the gateway has
 
@@ -129,7 +129,7 @@ func (s *serverTLS) changed() {
 }
 
 func (s *serverTLS) run(ctx context.Context) error {
-	failed, started := false, false
+	failed, started := "", false
 	back := time.NewTicker(tlsBack)
 	defer back.Stop()
 	for seen := s.reconnects(); ; {
@@ -139,13 +139,15 @@ func (s *serverTLS) run(ctx context.Context) error {
 			wait = min(wait, max(time.Until(s.renew), tlsRetry)) // certificates may live for less
 		}
 		if err != nil && ctx.Err() == nil {
-			if !failed { // once per outage
+			if err.Error() != failed { // once per outage
 				s.log.Error("server certificate, trust or ticket keys could not be brought up to date", "err", err)
 			}
 			wait = tlsRetry
 		}
-		failed = err != nil
-		if err == nil && !started {
+		if failed = ""; err != nil {
+			failed = err.Error()
+		}
+		if !started && (err == nil || s.generation != 0) {
 			started = true
 			close(s.ready)
 		}
@@ -174,16 +176,19 @@ func (s *serverTLS) run(ctx context.Context) error {
 func (s *serverTLS) update(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	if len(s.files) > 0 { // first: they need no authority
-		changed, err := s.loadFiles()
-		if err != nil {
-			return err
-		}
-		if changed && s.generation != 0 {
-			s.made.Certificates = s.certificates
-			s.gw.SetTLS(s.made)
-		}
+	if len(s.files) == 0 {
+		return s.follow(ctx)
 	}
+	changed, err := s.loadFiles() // first: they need no authority
+	if changed && s.generation != 0 {
+		s.made.Certificates = s.certificates
+		s.gw.SetTLS(s.made)
+	}
+	return errors.Join(err, s.follow(ctx)) // with damaged files the certificates from before go on
+}
+
+// follow fetches what the authority says.
+func (s *serverTLS) follow(ctx context.Context) error {
 	trust, err := s.client.Trust(ctx)
 	if err != nil {
 		return fmt.Errorf("trust: %w", err)
@@ -293,19 +298,17 @@ func (s *serverTLS) mend() string {
 
 // loadFiles reads the certificate files if they changed.
 func (s *serverTLS) loadFiles() (changed bool, err error) {
-	var newest [2]time.Time
+	found := ""
 	for _, pair := range s.files {
-		for i, name := range pair {
+		for _, name := range pair {
 			info, err := os.Stat(name)
 			if err != nil {
 				return false, fmt.Errorf("server certificate: %w (see --server-cert and --server-key)", err)
 			}
-			if info.ModTime().After(newest[i]) {
-				newest[i] = info.ModTime()
-			}
+			found += fmt.Sprintln(info.ModTime().UnixNano(), info.Size())
 		}
 	}
-	if newest == s.read {
+	if found == s.read {
 		return false, nil
 	}
 	certificates := make([]tls.Certificate, len(s.files))
@@ -323,7 +326,7 @@ func (s *serverTLS) loadFiles() (changed bool, err error) {
 		s.log.Info("server certificate files reloaded")
 	}
 	s.use(certificates)
-	s.read = newest
+	s.read = found
 	return true, nil
 }
 
