@@ -300,13 +300,7 @@ func (s *station) clearChargingProfile16(r struct {
 	Purpose   string `json:"chargingProfilePurpose"`
 	Level     *int   `json:"stackLevel"`
 }) any {
-	return simple{s.clearProfiles(func(p chargingProfile) bool {
-		if r.ID != nil {
-			return p.id == *r.ID
-		}
-		return (r.Connector == nil || *r.Connector == p.connector) && (r.Purpose == "" || r.Purpose == p.purpose) &&
-			(r.Level == nil || *r.Level == p.stackLevel)
-	})}
+	return simple{s.clearProfile(r.ID, criterion{r.Connector, r.Purpose, r.Level})}
 }
 
 func (s *station) compositeSchedule16(r struct {

@@ -64,7 +64,7 @@ func TestSameMessages(t *testing.T) {
 	for _, name := range scenario.Shipped() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			const stations = 40
+			const stations = 30
 			first := simulate(t, name, stations, 7)
 			if len(first) != stations {
 				t.Errorf("%d of %d stations did something", len(first), stations)

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"net"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 
@@ -22,7 +24,7 @@ type Simulation struct {
 	stations map[ocpp.StationID]*station
 	order    []*station
 	at       time.Duration
-	events   []simEvent // in no order
+	events   []simEvent // the next one first
 	made     int        // events so far: those of one time happen in the order in which they were made
 	ids      map[*station]int
 	ended    *net.TCPConn
@@ -49,9 +51,6 @@ var simStart = time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC)
 // NewSimulation makes the fleets of a simulation.
 func NewSimulation(configs []Config) (*Simulation, error) {
 	m := &Simulation{stations: make(map[ocpp.StationID]*station), ids: make(map[*station]int), Sent: make(map[ocpp.StationID][]string)}
-	here, there := net.Pipe()
-	here.Close()
-	there.Close()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -84,22 +83,27 @@ func NewSimulation(configs []Config) (*Simulation, error) {
 // After lets something happen at a time.
 func (m *Simulation) After(at time.Duration, do func()) {
 	m.made++
-	m.events = append(m.events, simEvent{at, m.made, do})
+	e := simEvent{at, m.made, do}
+	i, _ := slices.BinarySearchFunc(m.events, e, func(a, b simEvent) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.made, b.made)) })
+	m.events = slices.Insert(m.events, i, e)
 }
 
-// Run lets time pass until it is over.
+// Run lets time pass until it is over. It panics where time stands still: a
+// station that always has something to do at once would take a whole CPU.
 func (m *Simulation) Run(until time.Duration) {
+	const busyLoop = 100_000
+	last, still := m.at, 0
 	for {
-		next := -1
-		for i, e := range m.events {
-			if next < 0 || e.at < m.events[next].at || e.at == m.events[next].at && e.made < m.events[next].made {
-				next = i
-			}
+		if still++; m.at > last {
+			last, still = m.at, 0
+		}
+		if still > busyLoop {
+			panic(fmt.Sprintf("time stands still at %s", m.at))
 		}
 		var busy *station
 		at := until
-		if next >= 0 {
-			at = min(at, m.events[next].at)
+		if len(m.events) > 0 {
+			at = min(at, m.events[0].at)
 		}
 		for _, s := range m.order {
 			if t := s.nextTask(); t < at {
@@ -114,8 +118,8 @@ func (m *Simulation) Run(until time.Duration) {
 			m.task(busy)
 			continue
 		}
-		e := m.events[next]
-		m.events = append(m.events[:next], m.events[next+1:]...)
+		e := m.events[0]
+		m.events = m.events[1:]
 		e.do()
 	}
 }

@@ -61,6 +61,12 @@ type schedulePeriod struct {
 	Phases *int    `json:"numberPhases,omitempty"`
 }
 
+// impossible reports whether a period says what no station can do; ours gives no
+// power back to the grid.
+func (p schedulePeriod) impossible() bool {
+	return p.Limit < 0 || p.Phases != nil && (*p.Phases < 1 || *p.Phases > 3)
+}
+
 // profileTimes are the fields of both versions' profiles that say when they count.
 type profileTimes struct {
 	Kind       string `json:"chargingProfileKind"`
@@ -92,6 +98,8 @@ func (s *station) newProfile(p chargingProfile, t profileTimes) (_ chargingProfi
 		return p, "InvalidStackLevel"
 	case len(periods) > maxPeriods:
 		return p, "TooManyElements"
+	case p.schedule.Unit != "W" && p.schedule.Unit != "A", p.schedule.Duration != nil && *p.schedule.Duration < 0, slices.ContainsFunc(periods, schedulePeriod.impossible):
+		return p, "InvalidSchedule"
 	case len(periods) == 0 || periods[0].Start != 0 || !slices.IsSortedFunc(periods, func(a, b schedulePeriod) int { return cmp.Compare(a.Start, b.Start) }):
 		return p, "InvalidSchedule"
 	}
@@ -156,7 +164,7 @@ func (s *station) startProfile(p chargingProfile) (why string) {
 	return ""
 }
 
-// clearProfiles applies ClearChargingProfile; match says which.
+// clearProfiles removes those that match.
 func (s *station) clearProfiles(match func(chargingProfile) bool) string {
 	if s.extra == nil {
 		return "Unknown"
@@ -169,6 +177,29 @@ func (s *station) clearProfiles(match func(chargingProfile) bool) string {
 		return "Unknown"
 	}
 	return "Accepted"
+}
+
+// criterion selects charging profiles; what it leaves out, any may have.
+type criterion struct {
+	connector *int
+	purpose   string
+	level     *int
+}
+
+func (c criterion) meets(p *chargingProfile) bool {
+	return (c.connector == nil || *c.connector == p.connector) && (c.purpose == "" || c.purpose == p.purpose) &&
+		(c.level == nil || *c.level == p.stackLevel)
+}
+
+// clearProfile applies ClearChargingProfile: to the profile with the id, if one is
+// given, else to those that meet the criterion.
+func (s *station) clearProfile(id *int, c criterion) string {
+	return s.clearProfiles(func(p chargingProfile) bool {
+		if id != nil {
+			return p.id == *id
+		}
+		return c.meets(&p)
+	})
 }
 
 // endTxProfiles removes what was set for the transaction at connector i, which

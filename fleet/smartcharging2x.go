@@ -36,20 +36,14 @@ func (s *station) setChargingProfile2x(r struct {
 
 func (s *station) clearChargingProfile2x(r struct {
 	ID       *int `json:"chargingProfileId"`
-	Criteria *struct {
+	Criteria struct {
 		EVSE    *int   `json:"evseId"`
 		Purpose string `json:"chargingProfilePurpose"`
 		Level   *int   `json:"stackLevel"`
 	} `json:"chargingProfileCriteria"`
 }) any {
-	return simple{s.clearProfiles(func(p chargingProfile) bool {
-		if r.ID != nil {
-			return p.id == *r.ID
-		}
-		c := r.Criteria
-		return c == nil || (c.EVSE == nil || *c.EVSE == p.connector) && (c.Purpose == "" || c.Purpose == p.purpose) &&
-			(c.Level == nil || *c.Level == p.stackLevel)
-	})}
+	c := r.Criteria
+	return simple{s.clearProfile(r.ID, criterion{c.EVSE, c.Purpose, c.Level})}
 }
 
 func (s *station) compositeSchedule2x(r struct {
@@ -90,8 +84,7 @@ func (s *station) getChargingProfiles(r struct {
 	c := r.Criterion
 	if s.extra != nil && (len(c.Sources) == 0 || slices.Contains(c.Sources, operatorLimit)) {
 		for _, p := range s.extra.profiles {
-			if (r.EVSE == nil || *r.EVSE == p.connector) && (c.Purpose == "" || c.Purpose == p.purpose) &&
-				(c.Level == nil || *c.Level == p.stackLevel) && (len(c.IDs) == 0 || slices.Contains(c.IDs, p.id)) {
+			if (criterion{r.EVSE, c.Purpose, c.Level}).meets(&p) && (len(c.IDs) == 0 || slices.Contains(c.IDs, p.id)) {
 				byEVSE[p.connector] = append(byEVSE[p.connector], p.told)
 			}
 		}

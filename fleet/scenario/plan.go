@@ -310,44 +310,41 @@ func (p *planner) churn(r *rand.Rand, x Churn, length time.Duration) func() (Act
 	for _, n := range names {
 		sum += x.Faults[n]
 	}
-	next := arrivals(r, x.Arrival, x.Rate, length)
-	return func() (Action, bool) {
-		for {
-			at, ok := next()
-			if !ok {
-				return Action{}, false
-			}
-			draw := r.IntN(sum)
-			var fault fleet.Fault
-			for _, n := range names {
-				if draw -= x.Faults[n]; draw < 0 {
-					fault, _ = fleet.FaultByName(n) // checked
-					break
-				}
-			}
-			i := p.pick(r, p.who(x.Who), func(i int) bool {
-				return (p.here[i] || fault.Connecting()) && p.suits(fault, i)
-			})
-			if i >= 0 {
-				return Action{At: at, What: Fault, Station: i, Fault: fault}, true
+	return each(arrivals(r, x.Arrival, x.Rate, length), func(at time.Duration) (Action, bool) {
+		draw := r.IntN(sum)
+		var fault fleet.Fault
+		for _, n := range names {
+			if draw -= x.Faults[n]; draw < 0 {
+				fault, _ = fleet.FaultByName(n) // checked
+				break
 			}
 		}
-	}
+		i := p.pick(r, p.who(x.Who), func(i int) bool {
+			return (p.here[i] || fault.Connecting()) && p.suits(fault, i)
+		})
+		return Action{At: at, What: Fault, Station: i, Fault: fault}, i >= 0
+	})
 }
 
 func (p *planner) commands(r *rand.Rand, x *Command, length time.Duration) func() (Action, bool) {
-	next := arrivals(r, x.Arrival, x.Rate, length)
+	return each(arrivals(r, x.Arrival, x.Rate, length), func(at time.Duration) (Action, bool) {
+		i := p.pick(r, p.who(x.Who), func(i int) bool {
+			return p.here[i] && (len(x.Version) == 0 || slices.Contains(x.Version, p.stations[i].Version))
+		})
+		return Action{At: at, What: Call, Station: i, Command: x}, i >= 0
+	})
+}
+
+// each yields an action for each arrival for which there is one.
+func each(next func() (time.Duration, bool), action func(at time.Duration) (Action, bool)) func() (Action, bool) {
 	return func() (Action, bool) {
 		for {
 			at, ok := next()
 			if !ok {
 				return Action{}, false
 			}
-			i := p.pick(r, p.who(x.Who), func(i int) bool {
-				return p.here[i] && (len(x.Version) == 0 || slices.Contains(x.Version, p.stations[i].Version))
-			})
-			if i >= 0 {
-				return Action{At: at, What: Call, Station: i, Command: x}, true
+			if a, ok := action(at); ok {
+				return a, true
 			}
 		}
 	}
