@@ -31,6 +31,10 @@ for (const svg of document.querySelectorAll('svg')) {
   out.pictures += whole.height > 100 && whole.width > 300;
   for (const text of svg.querySelectorAll('text')) {
     const box = text.getBoundingClientRect();
+    for (const mark of svg.querySelectorAll('line.m')) {
+      const at = mark.getBoundingClientRect();
+      if (box.left < at.left && at.left < box.right && box.bottom > at.top + 2 && box.top < at.bottom - 2) out.over.push(text.textContent + ' / mark');
+    }
     if (box.left < whole.left - 1 || box.right > whole.right + 1) out.cut.push(text.textContent);
     for (const other of boxes)
       if (box.left < other.right && other.left < box.right && box.top + 2 < other.bottom && other.top + 2 < box.bottom) out.over.push(text.textContent + ' / ' + other.text);

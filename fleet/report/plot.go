@@ -28,7 +28,7 @@ type mark struct {
 // Measures of a plot, in pixels of its own.
 const (
 	plotWidth, plotHeight = 860.0, 248.0
-	left, right           = 56.0, 12.0
+	left, right           = 56.0, 48.0
 	top, bottom           = 48.0, 26.0
 	letter                = 6.6 // width of most
 )
@@ -67,17 +67,14 @@ func (p plot) svg(x []float64, marks []mark) template.HTML {
 	for v := 0.0; v <= end*1.001; v += tick {
 		fmt.Fprintf(&b, `<text class="a" x="%.1f" y="%.1f" text-anchor="middle">%s s</text>`, atX(v), plotHeight-8, number(v))
 	}
-	labelled := 0.0 // up to there
-	for _, m := range marks {
+	for i, m := range marks {
 		fmt.Fprintf(&b, `<line class="m" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f"/>`, atX(m.at), atX(m.at), top-15, plotHeight-bottom)
-		from, width := atX(m.at)+3, letter*float64(len(m.name))
-		anchor, at := "start", from
-		if from+width > plotWidth { // it ends at the edge
-			from, anchor, at = plotWidth-width, "end", plotWidth
+		from, until := atX(m.at)+3, plotWidth
+		if i+1 < len(marks) {
+			until = atX(marks[i+1].at)
 		}
-		if from > labelled {
-			fmt.Fprintf(&b, `<text class="p" x="%.1f" y="%.1f" text-anchor="%s">%s</text>`, at, top-5, anchor, html.EscapeString(m.name))
-			labelled = from + width
+		if from+letter*float64(len(m.name)) < until { // else there is no room for its name
+			fmt.Fprintf(&b, `<text class="p" x="%.1f" y="%.1f">%s</text>`, from, top-5, html.EscapeString(m.name))
 		}
 	}
 	for i, l := range p.lines {
