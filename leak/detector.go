@@ -62,19 +62,19 @@ func (s State) Severity() int {
 func (s State) Leak() bool { return s == Leaking || s == Urgent }
 
 const (
-	// youngAge and grownAge are ages before which a class of bytes is called
-	// leaking only if it would add the whole resident set again within a day, or
-	// within three: until then warm-up looks like a leak.
+	// slowHours and fastHours are how long growth of bytes would take to add the
+	// resident set again, to be slow, or too fast to wait for anything.
+	slowHours = 72
+	fastHours = 24
+	// youngAge is the age before which slow growth looks like a warm-up, grownAge
+	// that before which it does if it slows down.
 	youngAge = 26 * time.Hour
 	grownAge = 38 * time.Hour
-	// slowHours and slowClimb: a class of bytes that would take longer than so many
-	// hours to add the resident set again must have climbed for so long. Tables that
-	// fill and are emptied, by the night, a rotation or an expiry, do so within a
-	// day; a leak that slow can wait for it. With the second check it is a day.
-	slowHours = 72
-	slowClimb = 23.0
-	// fastClimb is for how many hours growth faster than that must have lasted in a
+	// slowClimb is for how many hours slow growth must have lasted: tables that fill
+	// and are emptied, by the night, a rotation or an expiry, do so within a day. With
+	// the second check it is a day. fastClimb is the same for faster growth of a
 	// process before youngAge: caches of a few hours have slowed down by then.
+	slowClimb = 23.0
 	fastClimb = 10.0
 	// sureHalf is the largest half width of the interval of its slope, as a part of
 	// it: what is less sure may as well be a cache that fills.
@@ -251,8 +251,6 @@ func (d *Detector) judge(c Class, now time.Time, y, r, load []float64, se, rss f
 			continue
 		}
 		speaks := OK
-		young := !c.Count() && isYoung(age, t, rss)
-		slow := t.growth/float64(t.hours) < rss/slowHours
 		switch {
 		case !t.grows(floor):
 			raw, ok := testTrend(y, load, w.hours, perHour, 0, quantile)
@@ -263,11 +261,7 @@ func (d *Detector) judge(c Class, now time.Time, y, r, load []float64, se, rss f
 			speaks = Stepped
 		case t.shape == returning:
 			speaks = OK
-		case t.shape == saturating || young && t.fading:
-			speaks = Warming
-		case young && age < youngAge && (slow || climbed(r) < fastClimb):
-			speaks = Warming
-		case !c.Count() && slow && climbed(r) < slowClimb:
+		case t.shape == saturating || !c.Count() && tooEarly(age, t, r, rss):
 			speaks = Warming
 		default:
 			speaks = Leaking
@@ -282,11 +276,17 @@ func (d *Detector) judge(c Class, now time.Time, y, r, load []float64, se, rss f
 	return state, best
 }
 
-// isYoung reports whether the process is so young that such growth may be its
-// warm-up. Fast growth need not wait.
-func isYoung(age time.Duration, t trend, rss float64) bool {
+// tooEarly reports whether growth of bytes may as well be the warm-up of a process
+// of that age, or a table that fills.
+func tooEarly(age time.Duration, t trend, r []float64, rss float64) bool {
 	perHour := t.growth / float64(t.hours)
-	return age < youngAge && perHour < rss/24 || age >= youngAge && age < grownAge && perHour < rss/slowHours
+	switch {
+	case perHour < rss/slowHours:
+		return age < youngAge || age < grownAge && t.fading || climbed(r) < slowClimb
+	case perHour < rss/fastHours:
+		return age < youngAge && (t.fading || climbed(r) < fastClimb)
+	}
+	return false
 }
 
 // climbed is for how many hours a series has grown, by the bend where that began;
