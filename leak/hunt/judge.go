@@ -48,48 +48,58 @@ const (
 	leastShare  = 0.002
 )
 
-// judge finds the suspects of the trial: what grows significantly, by more than
-// the floor, and does not come to an end within the trial.
+// judge finds the suspects of the trial: what grows significantly and by more than
+// the floor.
 func (r *Report) judge(floor float64) {
-	middle := (r.Rounds + 1) / 2
-	inTrial := func(b *Block) bool { return b.Phase == PhaseTrial }
 	for _, q := range tested {
 		if _, read := r.Blocks[len(r.Blocks)-1].growth[q]; !read {
 			continue
 		}
-		least := floor
-		if q.IsCount() {
-			least = countFloor
-		}
 		whole := r.fit(q, inTrial)
-		for _, e := range whole {
-			least = max(least, spill*e.Value)
-		}
-		early := r.fit(q, func(b *Block) bool { return inTrial(b) && b.Round <= middle })
-		late := r.fit(q, func(b *Block) bool { return inTrial(b) && b.Round > middle })
+		least := leastEffect(q, floor, whole)
 		for a, e := range whole {
-			if e.P >= hintP || e.Value < least || !q.IsCount() && e.Value*r.events(a) < leastGrowth+leastShare*r.Blocks[0].Readings[Resident] {
-				continue
+			if e.P < hintP && r.matters(q, a, e, least, inTrial) {
+				r.accuse(q, a, e, e.P >= suspectP)
 			}
-			f := Finding{Quantity: q, Verdict: VerdictLeak, Effect: e, Early: early[a].Value, Late: late[a].Value, hint: e.P >= suspectP}
-			r.Activities[a].Findings = append(r.Activities[a].Findings, f)
 		}
 	}
 }
 
-// events are those of an activity so far in the trial, storms included.
-func (r *Report) events(a int) float64 {
+func inTrial(b *Block) bool { return b.Phase == PhaseTrial }
+func counted(b *Block) bool { return b.Phase == PhaseTrial || b.Phase == PhaseConfirm }
+
+// leastEffect is what an effect on a quantity has to be.
+func leastEffect(q Quantity, floor float64, effects []Effect) float64 {
+	least := floor
+	if q.IsCount() {
+		least = countFloor
+	}
+	for _, e := range effects {
+		least = max(least, spill*e.Value)
+	}
+	return least
+}
+
+// matters reports whether an effect is large enough, per event and in all blocks
+// that ok accepts.
+func (r *Report) matters(q Quantity, a int, e Effect, least float64, ok func(*Block) bool) bool {
+	return e.Value >= least && (q.IsCount() || e.Value*r.events(a, ok) >= leastGrowth+leastShare*r.Blocks[0].Readings[Resident])
+}
+
+// accuse adds a finding that is to be confirmed.
+func (r *Report) accuse(q Quantity, a int, e Effect, hint bool) {
+	middle := (r.Rounds + 1) / 2
+	early := r.fit(q, func(b *Block) bool { return inTrial(b) && b.Round <= middle })
+	late := r.fit(q, func(b *Block) bool { return inTrial(b) && b.Round > middle })
+	r.Activities[a].Findings = append(r.Activities[a].Findings, Finding{Quantity: q, Verdict: VerdictLeak, Effect: e, Early: early[a].Value, Late: late[a].Value, hint: hint})
+}
+
+// events are those of an activity in the blocks that ok accepts, storms included.
+func (r *Report) events(a int, ok func(*Block) bool) float64 {
 	n := 0.0
 	for i := range r.Blocks {
-		b := &r.Blocks[i]
-		if b.Phase != PhaseTrial {
-			continue
-		}
-		if b.Activity == a {
-			n += b.Events
-		}
-		if b.Stirred != nil {
-			n += b.Stirred[a]
+		if b := &r.Blocks[i]; b.Activity >= 0 && ok(b) {
+			n += r.row(b)[a]
 		}
 	}
 	return n
@@ -146,6 +156,7 @@ func (a *ActivityReport) rate() float64 {
 
 // conclude takes the confirmation in and says what was found.
 func (r *Report) conclude(floor float64) {
+	r.revise(floor)
 	for a := range r.Activities {
 		for i := range r.Activities[a].Findings {
 			r.confirmed(a, &r.Activities[a].Findings[i], floor)
@@ -153,6 +164,26 @@ func (r *Report) conclude(floor float64) {
 	}
 	r.measure()
 	r.summarize()
+}
+
+// revise looks again at the activities that were confirmed, for whatever reason:
+// the confirmation may show clearly what the trial had not enough events for.
+func (r *Report) revise(floor float64) {
+	for _, q := range tested {
+		if _, read := r.Blocks[len(r.Blocks)-1].growth[q]; !read {
+			continue
+		}
+		least := leastEffect(q, floor, r.fit(q, counted))
+		for a := range r.Activities {
+			confirmed := slices.ContainsFunc(r.Blocks, func(b Block) bool { return b.Phase == PhaseConfirm && b.Activity == a })
+			if !confirmed || r.Activities[a].has(q) {
+				continue
+			}
+			if e := r.alone(q, a); e.P < hintedP && r.matters(q, a, e, least, counted) {
+				r.accuse(q, a, e, true)
+			}
+		}
+	}
 }
 
 // end concludes an experiment that ended early: what was suspect is not
@@ -181,7 +212,6 @@ func (r *Report) end(why string, floor float64) {
 
 // measure fits the final effects and says of each activity what it keeps.
 func (r *Report) measure() {
-	counted := func(b *Block) bool { return b.Phase == PhaseTrial || b.Phase == PhaseConfirm }
 	for a := range r.Activities {
 		r.Activities[a].Effects = make(map[Quantity]Effect)
 	}
@@ -270,7 +300,7 @@ func (r *Report) alone(q Quantity, a int) Effect {
 	for i := 1; i < len(r.Blocks); i++ {
 		b := &r.Blocks[i]
 		n, known := b.growth[q]
-		if !known || b.Events == 0 || b.Phase != PhaseTrial && b.Phase != PhaseConfirm {
+		if !known || b.Events == 0 || !counted(b) {
 			continue
 		}
 		row := r.row(b)

@@ -90,3 +90,44 @@ func TestState(t *testing.T) {
 		})
 	}
 }
+
+// TestRevise: a busy machine leaves the trial too few events for a suspicion. An
+// activity that is confirmed for another reason is judged by all of its blocks.
+func TestRevise(t *testing.T) {
+	const runs = 300
+	for _, tt := range []struct {
+		name        string
+		keeps       float64
+		least, most float64 // share of the runs in which it is found to leak
+	}{{"leak", 3400, 0.9, 1}, {"nothing", 0, 0, 0.01}} {
+		t.Run(tt.name, func(t *testing.T) {
+			leaks, suspected := 0., 0.
+			for seed := range runs {
+				p := &process{random: rand.New(rand.NewPCG(uint64(seed), 6)), keeps: [2]float64{0, tt.keeps}, noise: 300e3}
+				r := newReport(&Experiment{Activities: []Activity{{Cohort: "TLS", Event: "reconnect"}, {Cohort: "mutual-TLS", Event: "reconnect"}}}, time.Now())
+				r.Blocks = []Block{{Phase: PhaseWarmUp, Activity: -1, Readings: map[Quantity]float64{Resident: 60e6}}}
+				r.Rounds = leastRounds
+				for round := 1; round <= r.Rounds; round++ {
+					for _, a := range p.random.Perm(2) {
+						p.block(r, PhaseTrial, round, a, 40)
+					}
+				}
+				r.judge(defaultFloor)
+				if len(r.leaking()) > 0 {
+					suspected += 1. / runs
+				}
+				for n := range confirmBlocks {
+					p.block(r, PhaseConfirm, n+1, 1, 600)
+				}
+				r.conclude(defaultFloor)
+				if r.Activities[1].Verdict == VerdictLeak {
+					leaks += 1. / runs
+				}
+			}
+			t.Logf("suspected after %.3f of %d trials, a leak in %.3f of the reports", suspected, runs, leaks)
+			if leaks < tt.least || leaks > tt.most {
+				t.Errorf("a leak in %.3f, want %.2f to %.2f", leaks, tt.least, tt.most)
+			}
+		})
+	}
+}
