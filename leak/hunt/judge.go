@@ -290,7 +290,9 @@ func (r *Report) confirmed(a int, f *Finding, floor float64) {
 // alone is the effect of an activity on a quantity in trial and confirmation
 // beside its state: what is there as long as it was the last one to run, and goes
 // with the next. V8 compiles what runs and throws away what does not: after a
-// block of its own an activity has some 100 KB more of machine code. In blocks
+// block of its own an activity has some 100 KB more of machine code, and more after
+// a block of many events than after one of few: the state has a fixed part and one
+// that goes with the events of the block. In blocks
 // that alternate such a state looks like an effect of one activity, and like the
 // opposite of the others; in blocks that follow one of the same kind it does not
 // show at all.
@@ -304,15 +306,14 @@ func (r *Report) alone(q Quantity, a int) Effect {
 			continue
 		}
 		row := r.row(b)
-		switch is, was := b.Activity == a, r.Blocks[i-1].Activity == a; {
-		case is && !was:
-			row = append(row, 1)
-		case was && !is:
-			row = append(row, -1)
-		default:
-			row = append(row, 0)
+		state, share := 0.0, 0.0
+		if b.Activity == a {
+			state, share = state+1, share+b.Events
 		}
-		events, gained = append(events, row), append(gained, n)
+		if before := &r.Blocks[i-1]; before.Activity == a {
+			state, share = state-1, share-before.Events
+		}
+		events, gained = append(events, append(row, state, share)), append(gained, n)
 	}
 	if len(events) == 0 {
 		return Effect{P: 1}

@@ -11,6 +11,7 @@ type process struct {
 	random  *rand.Rand
 	keeps   [2]float64 // bytes per event of each activity
 	states  [2]float64 // bytes that are there while the activity is the last one
+	shares  [2]float64 // the same for each event of its block
 	noise   float64    // standard deviation of a reading
 	confirm float64    // events of a confirming block by those of one of the trial
 	kept    float64
@@ -20,7 +21,7 @@ type process struct {
 // block is n events of an activity and a reading.
 func (p *process) block(r *Report, phase Phase, round, a int, n float64) {
 	p.kept += p.keeps[a] * n
-	reading := p.kept + p.states[a] + p.noise*p.random.NormFloat64()
+	reading := p.kept + p.states[a] + p.shares[a]*n + p.noise*p.random.NormFloat64()
 	r.add(Block{Phase: phase, Round: round, Activity: a, Events: n, Readings: map[Quantity]float64{Resident: 60e6 + reading, Kept: 60e6 + reading, "heap_used": reading},
 		growth: map[Quantity]float64{Resident: reading - p.before, Kept: reading - p.before, "heap_used": reading - p.before}}, "")
 	p.before = reading
@@ -35,13 +36,13 @@ func (p *process) experiment() *Report {
 	r.Rounds = leastRounds
 	for round := 1; round <= r.Rounds; round++ {
 		for _, a := range p.random.Perm(2) {
-			p.block(r, PhaseTrial, round, a, events*(0.8+0.4*p.random.Float64()))
+			p.block(r, PhaseTrial, round, a, events*(0.1+1.8*p.random.Float64()))
 		}
 	}
 	r.judge(defaultFloor)
 	for _, a := range r.suspects() {
 		for n := range confirmBlocks {
-			p.block(r, PhaseConfirm, n+1, a, events*p.confirm)
+			p.block(r, PhaseConfirm, n+1, a, events*p.confirm*(0.2+0.4*float64(n)))
 		}
 	}
 	r.conclude(defaultFloor)
@@ -56,24 +57,27 @@ func TestState(t *testing.T) {
 	for _, tt := range []struct {
 		name           string
 		keeps, states  [2]float64
+		shares         [2]float64
 		noise, confirm float64
 		leaks          [2]float64 // least and most share of the runs, of the second activity
 	}{
-		{"nothing", [2]float64{}, [2]float64{}, 50e3, 1. / 3, [2]float64{0, 0.01}},
-		{"state", [2]float64{}, [2]float64{0, 120e3}, 50e3, 1. / 3, [2]float64{0, 0.02}},
-		{"large state", [2]float64{}, [2]float64{0, 2e6}, 50e3, 1. / 3, [2]float64{0, 0.02}},
-		{"state of the other activity", [2]float64{}, [2]float64{120e3, 0}, 50e3, 1. / 3, [2]float64{0, 0.01}},
-		{"leak", [2]float64{0, 3400}, [2]float64{}, 50e3, 1. / 3, [2]float64{0.99, 1}},
-		{"leak and state", [2]float64{0, 3400}, [2]float64{0, 120e3}, 50e3, 1. / 3, [2]float64{0.98, 1}},
-		{"leak and state of the other activity", [2]float64{0, 3400}, [2]float64{120e3, 0}, 50e3, 1. / 3, [2]float64{0.98, 1}},
+		{"nothing", [2]float64{}, [2]float64{}, [2]float64{}, 50e3, 1. / 3, [2]float64{0, 0.01}},
+		{"state", [2]float64{}, [2]float64{0, 120e3}, [2]float64{}, 50e3, 1. / 3, [2]float64{0, 0.02}},
+		{"large state", [2]float64{}, [2]float64{0, 2e6}, [2]float64{}, 50e3, 1. / 3, [2]float64{0, 0.02}},
+		{"state of the other activity", [2]float64{}, [2]float64{120e3, 0}, [2]float64{}, 50e3, 1. / 3, [2]float64{0, 0.01}},
+		{"leak", [2]float64{0, 3400}, [2]float64{}, [2]float64{}, 50e3, 1. / 3, [2]float64{0.99, 1}},
+		{"leak and state", [2]float64{0, 3400}, [2]float64{0, 120e3}, [2]float64{}, 50e3, 1. / 3, [2]float64{0.98, 1}},
+		{"leak and state of the other activity", [2]float64{0, 3400}, [2]float64{120e3, 0}, [2]float64{}, 50e3, 1. / 3, [2]float64{0.98, 1}},
+		{"state by events", [2]float64{}, [2]float64{}, [2]float64{200, 400}, 20e3, 1, [2]float64{0, 0.01}},
+		{"leak and state by events", [2]float64{0, 800}, [2]float64{}, [2]float64{0, 400}, 20e3, 1, [2]float64{0.98, 1}},
 		// A busy machine: the trial is suspicious of three quarters of these leaks only.
-		{"noise", [2]float64{}, [2]float64{}, 600e3, 1, [2]float64{0, 0.01}},
-		{"leak in noise", [2]float64{0, 3400}, [2]float64{}, 600e3, 1, [2]float64{0.85, 1}},
+		{"noise", [2]float64{}, [2]float64{}, [2]float64{}, 600e3, 1, [2]float64{0, 0.01}},
+		{"leak in noise", [2]float64{0, 3400}, [2]float64{}, [2]float64{}, 600e3, 1, [2]float64{0.85, 1}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var leaks [2]float64
 			for seed := range runs {
-				p := &process{random: rand.New(rand.NewPCG(uint64(seed), 5)), keeps: tt.keeps, states: tt.states, noise: tt.noise, confirm: tt.confirm}
+				p := &process{random: rand.New(rand.NewPCG(uint64(seed), 5)), keeps: tt.keeps, states: tt.states, shares: tt.shares, noise: tt.noise, confirm: tt.confirm}
 				for a, activity := range p.experiment().Activities {
 					if activity.Verdict == VerdictLeak {
 						leaks[a] += 1. / runs
