@@ -53,7 +53,7 @@ type leakHunt struct {
 	Parallel   int           `help:"Events of an activity that run at once. A storm has all stations at once." default:"16"`
 	Rate       float64       `help:"Events of an activity that begin per second; 0: as many as the server takes." default:"0"`
 	Activities []string      `help:"What to try, for each profile that has it: reconnect, message, failed-handshake, wrong-password, no-certificate, revoked, wrong-protocol, oversized, takeover, silent, idle." default:"reconnect,message,failed-handshake,idle"`
-	For        time.Duration `help:"How long. Without suspects it takes three quarters of it." default:"15m"`
+	For        time.Duration `help:"How long. With nothing to confirm it takes three quarters of it." default:"15m"`
 	Quick      bool          `help:"Five minutes."`
 	Seed       uint64        `help:"Same seed, same order of blocks." default:"1"`
 	Floor      float64       `help:"Least bytes per event that count as a leak." default:"32"`

@@ -23,6 +23,7 @@ type gate struct {
 	profiles   []string
 	activities string
 	lasts      time.Duration
+	rate       string   // of events, per second; empty: all that the machine bears
 	extra      []string // flags of the gateway
 }
 
@@ -30,9 +31,9 @@ type gate struct {
 // process of its own.
 var gates = []gate{
 	// Clean closes and resets in turn, storms after every block; wrong credentials.
-	{name: "admission", profiles: []string{"mtls"}, activities: "reconnect,revoked", lasts: 22 * time.Second},
-	{name: "handshake", profiles: []string{"tls"}, activities: "wrong-password,failed-handshake,wrong-protocol", lasts: 28 * time.Second},
-	{name: "connection", profiles: []string{"mtls"}, activities: "takeover,oversized,silent", lasts: 32 * time.Second,
+	{name: "admission", profiles: []string{"mtls"}, activities: "reconnect,revoked", lasts: 17 * time.Second},
+	{name: "handshake", profiles: []string{"tls"}, activities: "wrong-password,failed-handshake,wrong-protocol", lasts: 24 * time.Second},
+	{name: "connection", profiles: []string{"mtls"}, activities: "takeover,oversized,silent", lasts: 24 * time.Second,
 		extra: []string{"--ping-interval", "100ms", "--pong-time", "150ms", "--max-message", "65536"}},
 }
 
@@ -144,6 +145,8 @@ func telling(r *result) bool {
 // faults: a goroutine for most connections, 16 KB of heap for each, and closed
 // connections that stay in a list.
 func TestLeakGateFails(t *testing.T) {
+	binary := e2e.Build(t, "holdfast/cmd/holdfast", "-tags", "leakfaults")
+	t.Parallel() // with TestGoServer: both leave the processors time
 	faults := []struct {
 		name string
 		// events are how many connections leak as much as the process has resident.
@@ -160,7 +163,6 @@ func TestLeakGateFails(t *testing.T) {
 		after  counts
 	}
 	results := make([]outcome, len(faults))
-	binary := e2e.Build(t, "holdfast/cmd/holdfast", "-tags", "leakfaults")
 	var wg sync.WaitGroup
 	for i, fault := range faults {
 		n := e2e.Ports(t, t.TempDir())
@@ -191,8 +193,8 @@ func TestLeakGateFails(t *testing.T) {
 					}
 				}
 			}()
-			g := gate{profiles: []string{"mtls"}, activities: "reconnect"}
-			r, status := g.run(t, n, 12*time.Second)
+			g := gate{profiles: []string{"mtls"}, activities: "reconnect", rate: "100"}
+			r, status := g.run(t, n, 10*time.Second)
 			after := atRest(t, n)
 			close(done)
 			<-stepped
@@ -228,6 +230,9 @@ func TestLeakGateFails(t *testing.T) {
 // run hunts a gateway.
 func (g *gate) run(t *testing.T, n *e2e.Node, lasts time.Duration) (*result, int) {
 	args := []string{"--admin", n.Admin, "--url", n.API, "--data", n.Data, "--activities", g.activities, "--stations", "32", "--parallel", "16", "--fail-on", "leak,goroutines>0,files>0"}
+	if g.rate != "" {
+		args = append(args, "--rate", g.rate)
+	}
 	for _, p := range g.profiles {
 		args = append(args, "--target", map[string]string{"tls": "2=" + n.TLS, "mtls": "3=" + n.MTLS}[p])
 	}

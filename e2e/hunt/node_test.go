@@ -65,7 +65,7 @@ func TestNodeGateway(t *testing.T) {
 	var leaking, mended *result
 	var leakingStatus, mendedStatus int
 	var wg sync.WaitGroup
-	first, second := gateway(45*time.Second), gateway(45*time.Second, "--mended")
+	first, second := gateway(30*time.Second), gateway(30*time.Second, "--mended")
 	wg.Go(func() { leaking, leakingStatus = first() })
 	wg.Go(func() { mended, mendedStatus = second() })
 	wg.Wait()

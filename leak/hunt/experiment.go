@@ -51,8 +51,8 @@ type Experiment struct {
 	// Collect says that Source is a memory.Collector and can collect.
 	Collect    bool
 	Activities []Activity
-	// Duration is the time of the whole. Zero means 15 minutes. An experiment
-	// without suspects ends earlier; a short one with several of them may take some
+	// Duration is the time of the whole. Zero means 15 minutes. An experiment with
+	// nothing to confirm ends earlier; a short one with several suspects may take some
 	// seconds longer.
 	Duration time.Duration
 	// Seed makes the order of blocks reproducible.
@@ -267,11 +267,11 @@ func (x *experiment) trial(ctx context.Context) error {
 	return nil
 }
 
-// confirm runs each suspect's activity alone. A few events would acquit
+// confirm runs each suspect's activity alone, and that of which least is known. A few events would acquit
 // everybody: it takes longer than was planned rather than have fewer of them than
 // half of the trial's.
 func (x *experiment) confirm(ctx context.Context) error {
-	suspects := x.report.suspects()
+	suspects := x.report.toConfirm()
 	if len(suspects) == 0 {
 		return nil
 	}

@@ -28,6 +28,10 @@ const (
 // effect to be told.
 const leastKnown = 3
 
+// vague is how many bytes per event are too much for a clean bill, as long as there
+// is time to find out more.
+const vague = 1 << 10
+
 // mostHinted is how many activities are confirmed for hints alone.
 const mostHinted = 2
 
@@ -123,6 +127,27 @@ func (r *Report) suspects() []int {
 	}
 	slices.SortStableFunc(hinted, func(a, b int) int { return cmp.Compare(clearest(a), clearest(b)) })
 	return append(r.leaking(), hinted[:min(len(hinted), mostHinted)]...)
+}
+
+// toConfirm are the suspects. If there are few of them, the one activity of which
+// least is known comes last: that which could keep most per event, if it is more
+// than vague. On a busy machine an activity may have had too few events in the
+// trial for a suspicion, and for a clean bill.
+func (r *Report) toConfirm() []int {
+	list := r.suspects()
+	if len(list) >= mostHinted {
+		return list
+	}
+	vaguest, most := -1, float64(vague)
+	for a, e := range r.fit(Kept, inTrial) {
+		if r.Activities[a].Event != IdleEvent && e.Blocks > 1 && e.High > most && !slices.Contains(list, a) {
+			vaguest, most = a, e.High
+		}
+	}
+	if vaguest >= 0 {
+		list = append(list, vaguest)
+	}
+	return list
 }
 
 // leaking are the activities that leak, the worst first.

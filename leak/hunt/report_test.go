@@ -40,7 +40,7 @@ func (p *process) experiment() *Report {
 		}
 	}
 	r.judge(defaultFloor)
-	for _, a := range r.suspects() {
+	for _, a := range r.toConfirm() {
 		for n := range confirmBlocks {
 			p.block(r, PhaseConfirm, n+1, a, events*p.confirm*(0.2+0.4*float64(n)))
 		}
@@ -95,15 +95,16 @@ func TestState(t *testing.T) {
 	}
 }
 
-// TestRevise: a busy machine leaves the trial too few events for a suspicion. An
-// activity that is confirmed for another reason is judged by all of its blocks.
+// TestRevise: a busy machine leaves the trial too few events for a suspicion. The
+// time of the confirmation goes to what is known least of, one of two here, and
+// that is judged by all of its blocks.
 func TestRevise(t *testing.T) {
 	const runs = 300
 	for _, tt := range []struct {
 		name        string
 		keeps       float64
 		least, most float64 // share of the runs in which it is found to leak
-	}{{"leak", 3400, 0.9, 1}, {"nothing", 0, 0, 0.01}} {
+	}{{"leak", 3400, 0.6, 1}, {"nothing", 0, 0, 0.01}} {
 		t.Run(tt.name, func(t *testing.T) {
 			leaks, suspected := 0., 0.
 			for seed := range runs {
@@ -120,8 +121,10 @@ func TestRevise(t *testing.T) {
 				if len(r.leaking()) > 0 {
 					suspected += 1. / runs
 				}
-				for n := range confirmBlocks {
-					p.block(r, PhaseConfirm, n+1, 1, 600)
+				for _, a := range r.toConfirm() {
+					for n := range confirmBlocks {
+						p.block(r, PhaseConfirm, n+1, a, 600)
+					}
 				}
 				r.conclude(defaultFloor)
 				if r.Activities[1].Verdict == VerdictLeak {
