@@ -12,9 +12,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"go.step.sm/crypto/kms/apiv1"
+	"go.step.sm/crypto/kms/uri"
 
 	"holdfast/authority"
 )
@@ -89,19 +91,8 @@ func (f *caKeyFlags) open(ctx context.Context, data string, cfg *authority.Confi
 		}
 		return func() error { return nil }, nil
 	}
-	pattern := f.KMSKey
-	if pattern == "" {
-		scheme, _, _ := strings.Cut(f.KMS, ":")
-		if pattern = kmsKeys[scheme]; pattern == "" {
-			return nil, &usageError{fmt.Sprintf("--kms %s:…: give the name of new keys with --kms-key, {name} in it", scheme)}
-		}
-	}
-	if !strings.Contains(pattern, "{name}") {
-		return nil, &usageError{fmt.Sprintf("--kms-key %q lacks {name}: the CAs have a key each", pattern)}
-	}
-	cfg.KMSKeyName = func(label string) string {
-		id := sha256.Sum256([]byte(label)) // PKCS#11 wants a number, too
-		return strings.NewReplacer("{name}", label, "{id}", hex.EncodeToString(id[:8])).Replace(pattern)
+	if cfg.KMSKeyName, err = f.keyNames(); err != nil {
+		return nil, err
 	}
 	if cfg.KMS, err = openKMS(ctx, f.KMS); err != nil {
 		return nil, err
@@ -109,9 +100,53 @@ func (f *caKeyFlags) open(ctx context.Context, data string, cfg *authority.Confi
 	return cfg.KMS.Close, nil
 }
 
-// kmsKeys are the patterns of new keys' names, by scheme.
-var kmsKeys = map[string]string{
-	string(apiv1.PKCS11):    "pkcs11:id={id};object={name}",
-	string(apiv1.AmazonKMS): "holdfast-{name}",
-	string(apiv1.AzureKMS):  "azurekms:name=holdfast-{name}",
+// keyNames checks what --kms and --kms-key say, before anything is asked of the
+// system, and returns how its new keys are named, by the CA.
+func (f *caKeyFlags) keyNames() (func(label string) string, error) {
+	scheme, _, _ := strings.Cut(f.KMS, ":") // the rest may hold a PIN: it is in no message
+	u, err := uri.Parse(f.KMS)
+	i := slices.IndexFunc(kmsSystems, func(s kmsSystem) bool { return s.scheme == scheme })
+	switch {
+	case i < 0:
+		return nil, &usageError{fmt.Sprintf("--kms: %.20q is none of pkcs11, awskms, cloudkms and azurekms: want pkcs11:…, awskms:region=…, cloudkms: or azurekms:vault=…", scheme)}
+	case err != nil:
+		return nil, &usageError{fmt.Sprintf("--kms %s:…: what follows is not NAME=VALUE with semicolons between, and after a ? with & (spaces and the like as %%20)", scheme)}
+	}
+	system := kmsSystems[i]
+	for _, name := range system.needs {
+		if u.Get(name) == "" && !strings.Contains(f.KMSKey, name+"=") {
+			return nil, &usageError{fmt.Sprintf("--kms %s:…: %s= is missing", scheme, name)}
+		}
+	}
+	pattern := f.KMSKey
+	if pattern == "" {
+		if pattern = system.key; pattern == "" {
+			return nil, &usageError{fmt.Sprintf("--kms %s:…: give the name of new keys with --kms-key, {name} in it: %s…/{name}", scheme, system.begins)}
+		}
+	}
+	if !strings.Contains(pattern, "{name}") {
+		return nil, &usageError{fmt.Sprintf("--kms-key %q lacks {name}: the CAs have a key each", pattern)}
+	}
+	if !strings.HasPrefix(strings.TrimPrefix(pattern, string(apiv1.CloudKMS)+":"), system.begins) {
+		return nil, &usageError{fmt.Sprintf("--kms-key %q: for --kms %s: it begins with %s", pattern, scheme, system.begins)}
+	}
+	return func(label string) string {
+		id := sha256.Sum256([]byte(label)) // PKCS#11 wants a number, too
+		return strings.NewReplacer("{name}", label, "{id}", hex.EncodeToString(id[:8])).Replace(pattern)
+	}, nil
+}
+
+// kmsSystem is a kind of key management system.
+type kmsSystem struct {
+	scheme string
+	needs  []string // in its URI, or in the name of a key
+	key    string   // the pattern of new keys' names; empty: the operator gives one
+	begins string   // every name begins so
+}
+
+var kmsSystems = []kmsSystem{
+	{scheme: string(apiv1.PKCS11), key: "pkcs11:id={id};object={name}", begins: "pkcs11:"},
+	{scheme: string(apiv1.AmazonKMS), key: "holdfast-{name}"},
+	{scheme: string(apiv1.CloudKMS), begins: "projects/"},
+	{scheme: string(apiv1.AzureKMS), needs: []string{"vault"}, key: "azurekms:name=holdfast-{name}", begins: "azurekms:"},
 }
