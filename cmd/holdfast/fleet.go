@@ -181,6 +181,11 @@ func (c *fleetRun) prepare() (*scenario.Scenario, []scenario.Assertion, error) {
 			return bad("--report %s: the name must end with .html, .json or .xml", file)
 		}
 	}
+	for _, file := range append([]string{c.Ledger, c.Calls}, c.Report...) { // not at the end of a long run
+		if info, err := os.Stat(filepath.Dir(file)); file != "" && (err != nil || !info.IsDir()) {
+			return bad("%s: there is no folder %s to write it into", file, filepath.Dir(file))
+		}
+	}
 	var fails []scenario.Assertion
 	for _, text := range c.FailOn {
 		a, err := scenario.ParseAssertion(text)

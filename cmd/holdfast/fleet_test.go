@@ -51,6 +51,9 @@ func TestFleetRun(t *testing.T) {
 	if err := os.WriteFile(file, []byte(shortScenario), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Mkdir(filepath.Join(dir, "folder.html"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	name := func(ending string) string { return filepath.Join(dir, "report"+ending) }
 	args := []string{"fleet", "run", "--scenario", file, "--ca", filepath.Join(s.data, "ca.crt"), "--targets", "1=ws://127.0.0.1:1;" + s.targets()}
 	text, _ := s.run(exitDone, append(args, "--report", name(".html"), "--report", name(".json"), "--report", name(".xml"), "--calls", name(".calls"), "--fail-on", "p99>20s,lost>0,refused>0")...)
@@ -97,6 +100,11 @@ func TestFleetRun(t *testing.T) {
 	if strings.Contains(string(page), "<script") || strings.Contains(string(page), "src=") {
 		t.Error("the page needs something beside itself")
 	}
+
+	// A report that cannot be written does not hide the result.
+	text, complaint := s.run(exitFailed, append(args, "--for", "2s", "--report", filepath.Join(dir, "folder.html"))...)
+	contains(t, text, "short: 12 stations")
+	contains(t, complaint, "report: ", "folder.html")
 
 	// What must not be and is, by one of three processes.
 	out, _ := s.run(exitFailed, append(args, "--for", "2s", "--shard", "2/3", "--sources", "127.0.0.2,127.0.0.3", "--fail-on", "connects>0", "--json")...)
@@ -251,7 +259,11 @@ func TestFleetUsage(t *testing.T) {
 		{[]string{"--shard", "1/2x"}, "want I/N"},
 		{[]string{"--sources", "127.0.0.2,localhost"}, "localhost: not an IP address"},
 		{[]string{"--report", "x.pdf"}, ".html, .json or .xml"},
+		{[]string{"--report", "nowhere/x.html"}, "there is no folder"},
+		{[]string{"--ledger", "nowhere/x"}, "there is no folder"},
+		{[]string{"--calls", "nowhere/x"}, "there is no folder"},
 		{[]string{"--fail-on", "p99>50"}, "needs a unit"},
+		{[]string{"--fail-on", "errors.tsl>0"}, "no errors of the kind"},
 		{[]string{"--rate", "5", "--ramp", "3s"}, "not together"},
 		{[]string{"--password", "secret", "--target", "http://127.0.0.1/", "--profiles", "1"}, "want ws://"},
 		{[]string{"--password", "secret", "--target", "ws://127.0.0.1/", "--profiles", "1,2"}, "no endpoint for security profile 2"},

@@ -221,13 +221,15 @@ var writers = map[string]func(*fleetreport.Result, io.Writer) error{
 
 // finish writes the reports, prints the result, and fails if a verdict is bad.
 func (c *fleetRun) finish(e *env, res *fleetreport.Result) error {
+	var unwritten []error // the result is told all the same
 	for _, file := range c.Report {
 		var b bytes.Buffer
-		if err := writers[filepath.Ext(file)](res, &b); err != nil {
-			return fmt.Errorf("report %s: %w", file, err)
+		err := writers[filepath.Ext(file)](res, &b)
+		if err == nil {
+			err = os.WriteFile(file, b.Bytes(), 0o644)
 		}
-		if err := os.WriteFile(file, b.Bytes(), 0o644); err != nil {
-			return fmt.Errorf("report: %w", err)
+		if err != nil {
+			unwritten = append(unwritten, fmt.Errorf("report: %w", err))
 		}
 	}
 	err := e.print(res, func(w io.Writer) {
@@ -235,7 +237,7 @@ func (c *fleetRun) finish(e *env, res *fleetreport.Result) error {
 			fmt.Fprintln(w, plain(line))
 		}
 	})
-	if err == nil && res.Failed() {
+	if err = errors.Join(append(unwritten, err)...); err == nil && res.Failed() {
 		return errSilent
 	}
 	return err

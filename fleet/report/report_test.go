@@ -10,6 +10,7 @@ import (
 
 	"holdfast/fleet"
 	"holdfast/fleet/scenario"
+	"holdfast/ocpp"
 )
 
 func assertions(t *testing.T, texts ...string) (list []scenario.Assertion) {
@@ -114,6 +115,29 @@ func TestForms(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in %s", want, text)
 		}
+	}
+}
+
+// TestLive: the view of a run that goes.
+func TestLive(t *testing.T) {
+	r := busy()
+	stats := fleet.Stats{Stations: 10, Connected: map[ocpp.SecurityProfile]int{ocpp.ProfileTLS: 4, ocpp.ProfileMTLS: 1}, Connects: 8, Queued: 3, Errors: map[string]uint64{"tls": 2, "lost": 1}}
+	live := func() Live {
+		return Live{Scenario: "storm", Phase: "second", At: 30 * time.Second, Length: 2 * time.Minute, Wanted: 7, Stats: stats, Last: r.Last(), Calls: r.Calls(), Connects: r.Connects()}
+	}
+	if line := live().Line(); !strings.Contains(line, " no calls ") {
+		t.Error(line) // nothing was sampled yet
+	}
+	r.Sample(2*time.Second, "second", 7, stats)
+	text := strings.Join(live().Lines(), "\n")
+	for _, want := range []string{"storm  30s of 2m0s  phase second", "time      ███████░░░", "stations  ███████████████░░░", "5 of 10, 7 to be here", "connects 4/s", "queued 3",
+		"p50 51", "p99 100", "(101)", "p50 20", "lost 1 · tls 2"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	if line := live().Line(); !strings.Contains(line, "phase=second connected=5 wanted=7 connects/s=4") || !strings.Contains(line, "p99=100") {
+		t.Error(line)
 	}
 }
 
