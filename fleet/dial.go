@@ -90,6 +90,30 @@ func (f *Fleet) upgrade(ctx context.Context, tcp *net.TCPConn, h handshake) (*co
 		nonce[i] = byte(rand.Uint32())
 	}
 	key := base64.StdEncoding.EncodeToString(nonce[:])
+	if _, err := io.WriteString(nc, h.request(key)); err != nil {
+		return nil, nil, &connectError{errorDial, fmt.Errorf("upgrade request: %w", err)}
+	}
+	limited := &io.LimitedReader{R: nc, N: maxUpgradeAnswer}
+	br := readers.Get().(*bufio.Reader)
+	br.Reset(limited)
+	err := checkUpgrade(br, key, h.want)
+	limited.N = math.MaxInt64
+	var c *conn
+	if err == nil {
+		if c, err = newConn(nc, tcp, h.profile, f.cfg.MaxMessage); err == nil {
+			c.quirks = h.quirks
+		}
+	}
+	if err != nil {
+		br.Reset(nil)
+		readers.Put(br)
+		return nil, nil, err
+	}
+	return c, br, nil
+}
+
+// request is the upgrade request.
+func (h *handshake) request(key string) string {
 	request := &http.Request{Header: http.Header{}}
 	if h.user != "" {
 		request.SetBasicAuth(h.user, h.password)
@@ -129,26 +153,7 @@ func (f *Fleet) upgrade(ctx context.Context, tcp *net.TCPConn, h handshake) (*co
 		fmt.Fprintf(&b, "Authorization: %s\r\n", basic)
 	}
 	b.WriteString("\r\n")
-	if _, err := io.WriteString(nc, b.String()); err != nil {
-		return nil, nil, &connectError{errorDial, fmt.Errorf("upgrade request: %w", err)}
-	}
-	limited := &io.LimitedReader{R: nc, N: maxUpgradeAnswer}
-	br := readers.Get().(*bufio.Reader)
-	br.Reset(limited)
-	err := checkUpgrade(br, key, h.want)
-	limited.N = math.MaxInt64
-	var c *conn
-	if err == nil {
-		if c, err = newConn(nc, tcp, h.profile, f.cfg.MaxMessage); err == nil {
-			c.quirks = h.quirks
-		}
-	}
-	if err != nil {
-		br.Reset(nil)
-		readers.Put(br)
-		return nil, nil, err
-	}
-	return c, br, nil
+	return b.String()
 }
 
 // checkUpgrade reads the answer to the upgrade request (RFC 6455 §4.1).

@@ -28,6 +28,7 @@ type Simulation struct {
 	made     int        // events so far: those of one time happen in the order in which they were made
 	ids      map[*station]int
 	ended    *net.TCPConn
+	pending  bool // the next boot is answered Pending
 
 	// Sent is what each station sent, in order: frames, and what became of its
 	// connection.
@@ -228,6 +229,9 @@ type simSocket struct {
 }
 
 func (x *simSocket) Write(b []byte) (int, error) {
+	if b[0]&0x80 == 0 {
+		x.m.note(x.s, "a message in fragments")
+	}
 	op, payload, ok := unmask(b)
 	if !ok {
 		x.m.note(x.s, fmt.Sprintf("%x", b))
@@ -286,6 +290,10 @@ func (m *Simulation) answer(s *station, action string) any {
 	accepted := object{"status": "Accepted"}
 	switch action {
 	case "BootNotification":
+		if m.pending {
+			m.pending = false
+			return object{"status": "Pending", "currentTime": simStart.Add(m.at).Format(time.RFC3339), "interval": 10}
+		}
 		return object{"status": "Accepted", "currentTime": simStart.Add(m.at).Format(time.RFC3339), "interval": 300}
 	case "Heartbeat":
 		return object{"currentTime": simStart.Add(m.at).Format(time.RFC3339)}
