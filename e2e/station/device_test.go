@@ -27,6 +27,7 @@ type device struct {
 	Password string            `json:"password"`
 	Dir      string            `json:"dir"`
 	Roots    []string          `json:"roots,omitempty"` // PEM, that it was made with
+	Limit    int               `json:"limit"`           // characters of a certificate chain
 	Hold     []string          `json:"hold,omitempty"`
 }
 
@@ -129,20 +130,62 @@ func TestDeviceCrash(t *testing.T) {
 	}
 }
 
+// onProfile2 is a device of OCPP 2.0.1 that begins with security profile 2, its
+// password to be added.
+func (s *site) onProfile2(id, serial string) device {
+	s.t.Helper()
+	roots, err := os.ReadFile(filepath.Join(s.authority.Data, "ca.crt"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return device{Identity: id, Serial: serial, Protocol: "ocpp2.0.1", Strict: true, Profile: 2, Dir: s.t.TempDir(), Roots: []string{string(roots)}, Limit: 8000,
+		URLs: map[string]string{"2": s.gateway.TLS, "3": s.gateway.MTLS}}
+}
+
+// TestDeviceChainLimit: a station that takes no whole chain gets its certificate
+// alone, and is admitted with that; one that does not even take that gets none,
+// and its operation says so (OCPP 2.0.1 A02, MaxCertificateChainSize).
+func TestDeviceChainLimit(t *testing.T) {
+	needNPM(t)
+	s := newSite(t)
+	for limit, want := range map[int]string{1000: "without the issuing CA", 400: "the station takes 400"} {
+		id := fmt.Sprint("DEVICE-", limit)
+		d := s.onProfile2(id, id)
+		d.Limit = limit
+		d.Password = cli(t, s.core, "station", "add", id, "--profile", "2")
+		st := launch(t, "device.mjs", d)
+		st.until("the first connection", func() bool { return len(st.opens) > 0 })
+		o := s.operation("station", "upgrade", id, "--profile", "3")
+		e2e.Await(t, "the operation ends", patience, func() bool {
+			s.core.Do("GET", "/api/v1/operations/"+o.ID, nil, &o)
+			return o.Status.Ended()
+		})
+		told := ""
+		for _, step := range o.Steps {
+			if step.Step == "deliver" {
+				told = step.Detail
+			}
+		}
+		small := limit == 400
+		if !strings.Contains(told, want) || (o.Status == store.OperationFailed) != small || (st.last().Profile == 3) == small {
+			t.Errorf("limit of %d: %s at %s: %q; connected as %+v", limit, o.Status, o.Step, told, st.last())
+		}
+		st.mu.Lock()
+		if len(st.bad) > 0 {
+			t.Errorf("the station complains: %q", st.bad)
+		}
+		st.mu.Unlock()
+	}
+}
+
 // TestDeviceRefused: a station whose serial number is registered wrongly asks for
 // a certificate in vain, and its operation says why; registered rightly it gets
 // one, by the operation that failed.
 func TestDeviceRefused(t *testing.T) {
 	needNPM(t)
 	s, id := newSite(t), "DEVICE-WRONG"
-	d := device{Identity: id, Serial: "SN-1", Protocol: "ocpp2.0.1", Strict: true, Profile: 2, Dir: t.TempDir(),
-		URLs: map[string]string{"2": s.gateway.TLS, "3": s.gateway.MTLS}}
+	d := s.onProfile2(id, "SN-1")
 	d.Password = cli(t, s.core, "station", "add", id, "--profile", "2", "--serial", "SN-2")
-	roots, err := os.ReadFile(filepath.Join(s.authority.Data, "ca.crt"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.Roots = []string{string(roots)}
 	st := launch(t, "device.mjs", d)
 	st.until("the first connection", func() bool { return len(st.opens) > 0 })
 	o := s.operation("station", "upgrade", id, "--profile", "3")
@@ -163,7 +206,7 @@ func TestDeviceRefused(t *testing.T) {
 func climb(t *testing.T, version string, crash bool) {
 	s, id := newSite(t), "DEVICE."+version
 	// ocpp-rpc's schemas of 2.1 do not have the names that it looks for.
-	d := device{Identity: id, Serial: "SN " + version, Protocol: "ocpp" + version, Strict: version != "2.1", Profile: 1, Dir: t.TempDir(),
+	d := device{Identity: id, Serial: "SN " + version, Protocol: "ocpp" + version, Strict: version != "2.1", Profile: 1, Limit: 8000, Dir: t.TempDir(),
 		URLs: map[string]string{"1": s.gateway.Plain, "2": s.gateway.TLS, "3": s.gateway.MTLS}}
 	d.Password = cli(t, s.core, "station", "add", id, "--profile", "1", "--serial", d.Serial)
 	crashes := 0
