@@ -83,6 +83,11 @@ func (p *Page) Write(w io.Writer) error {
 	if err != nil {
 		return err
 	}
+	// Profiles and heap snapshots make a process grow: what was read between them
+	// is no picture of the events.
+	report := *p.Report
+	report.Blocks = slices.DeleteFunc(slices.Clone(report.Blocks), func(b Block) bool { return b.Phase == PhaseEvidence })
+	p = &Page{Report: &report, Evidence: p.Evidence, Settings: p.Settings}
 	shown := p.shown()
 	data := struct {
 		*Report
@@ -169,7 +174,7 @@ func (p *Page) facts() [][2]string {
 	return [][2]string{
 		{"events", grouped(events)},
 		{"failed", grouped(float64(failed))},
-		{"rounds, warm-up + trial", fmt.Sprintf("%d + %d", p.WarmUps, p.Rounds)},
+		{"warm-up + trial", fmt.Sprintf("%d + %d rounds", p.WarmUps, p.Rounds)},
 		{"resident, first reading", Bytes(first[Resident])},
 		{"last reading", Bytes(last[Resident])},
 		{"kept by the warm-up", Bytes(p.Retained)},

@@ -28,6 +28,7 @@ func TestPage(t *testing.T) {
 		Blocks: []Block{
 			{Activity: -1, Readings: map[Quantity]float64{Resident: 5e7, Kept: 4e7, "off_heap": 1e7}},
 			{Activity: 0, Events: 100, At: 1, Readings: map[Quantity]float64{Resident: 5.1e7, Kept: 4.1e7, "off_heap": 1.1e7}},
+			{Phase: PhaseEvidence, Activity: 0, Events: 100, At: 99, Readings: map[Quantity]float64{Resident: 777 << 20, Kept: 777 << 20, "off_heap": 777 << 20}},
 			{Activity: 1, Events: 100, At: 2, Readings: map[Quantity]float64{Resident: 5.1e7, Kept: 4.1e7, "off_heap": 1.1e7}},
 		},
 	}
@@ -44,7 +45,7 @@ func TestPage(t *testing.T) {
 			t.Errorf("no %q in the page", part)
 		}
 	}
-	for _, part := range []string{"<script", "src=", "href=", "NaN", "Inf", "%!"} {
+	for _, part := range []string{"<script", "src=", "href=", "NaN", "Inf", "%!", "777.0 MB"} {
 		if strings.Contains(text, part) {
 			t.Errorf("%q in the page", part)
 		}

@@ -15,7 +15,7 @@ import (
 // intervals. The scale is that of what is found, or of the most precise half: an
 // interval that goes beyond it is cut off at an arrow.
 func (p *Page) effectsPlot(q Quantity) template.HTML {
-	const row, left, right = 26.0, 250.0, 180.0
+	const row, left, right = 26.0, 245.0, 205.0
 	var extents []float64
 	found := 0.0
 	for i := range p.Activities {
