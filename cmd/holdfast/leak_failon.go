@@ -75,8 +75,8 @@ func (f failOn) why(r *hunt.Report) string {
 				if !ok {
 					return fmt.Sprintf("--fail-on upper: %s had too few events", a.Name())
 				}
-				if e.High > term.more {
-					return fmt.Sprintf("--fail-on upper: %s may keep %s", a.Name(), hunt.Bytes(e.High))
+				if e.Upper() > term.more {
+					return fmt.Sprintf("--fail-on upper: %s may keep %s", a.Name(), hunt.Bytes(e.Upper()))
 				}
 				continue
 			}

@@ -22,6 +22,8 @@ func TestFailOn(t *testing.T) {
 	}
 	unmeasured := report(hunt.VerdictNone, 0)
 	unmeasured.Activities[0].Effects = nil
+	negative := report(hunt.VerdictNone, 0)
+	negative.Activities[0].Effects[hunt.Kept] = hunt.Effect{Value: -2000, Low: -3000, High: -1000}
 	for _, tt := range []struct {
 		terms  string
 		report *hunt.Report
@@ -37,6 +39,8 @@ func TestFailOn(t *testing.T) {
 		{"upper>500", report(hunt.VerdictNone, 600), true},
 		{"upper > 1KB", report(hunt.VerdictNone, 600), false},
 		{"upper>500", unmeasured, true},
+		{"upper>900", negative, true}, // half of the interval is 1000
+		{"upper>1000", negative, false},
 		{"leak, upper>500", report(hunt.VerdictNone, 600), true},
 		{"off_heap>1KB", report(hunt.VerdictLeak, 3400, finding("off_heap", 3400)), true},
 		{"off_heap>4KB", report(hunt.VerdictLeak, 3400, finding("off_heap", 3400)), false},

@@ -17,6 +17,11 @@ type Effect struct {
 	Blocks int `json:"blocks"`
 }
 
+// Upper is what an event keeps at most. An event cannot keep less than nothing: an
+// effect below it is noise, or memory that others had left, and the bound is no
+// smaller than half of the interval.
+func (e Effect) Upper() float64 { return max(e.High, e.High-e.Value) }
+
 const (
 	effectConfidence = 0.95
 	effectRounds     = 30

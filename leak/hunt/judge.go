@@ -140,8 +140,8 @@ func (r *Report) toConfirm() []int {
 	}
 	vaguest, most := -1, float64(vague)
 	for a, e := range r.fit(Kept, inTrial) {
-		if r.Activities[a].Event != IdleEvent && e.Blocks > 1 && e.High > most && !slices.Contains(list, a) {
-			vaguest, most = a, e.High
+		if r.Activities[a].Event != IdleEvent && e.Blocks > 1 && e.Upper() > most && !slices.Contains(list, a) {
+			vaguest, most = a, e.Upper()
 		}
 	}
 	if vaguest >= 0 {

@@ -63,7 +63,7 @@ func (a *ActivityReport) conclude(ended bool) {
 		if ended {
 			keeps = "kept nothing so far"
 		}
-		a.Summary = fmt.Sprintf("%s %s (< %s)", name, keeps, Bytes(max(1, kept.High)))
+		a.Summary = fmt.Sprintf("%s %s (< %s)", name, keeps, Bytes(max(1, kept.Upper())))
 	}
 }
 
