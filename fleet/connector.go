@@ -301,13 +301,18 @@ func (s *station) busy() bool {
 }
 
 // settle ends every session for good. A silent station finds its network working
-// again.
+// again; one that would come back later, by its back-off, tries now.
 func (s *station) settle() {
 	s.settled = true
 	if s.conn != nil && s.conn.mute.Load() {
 		s.abandon()
 	}
 	now := s.f.elapsed()
+	for i := range s.tasks {
+		if s.tasks[i].kind == taskConnect {
+			s.tasks[i].at = min(s.tasks[i].at, now)
+		}
+	}
 	for i := range s.connectors {
 		switch s.connectors[i].phase {
 		case free:

@@ -157,6 +157,23 @@ func TestSilence(t *testing.T) {
 	}
 }
 
+// TestSettleOffline: a station that would come back in an hour comes back at Settle.
+func TestSettleOffline(t *testing.T) {
+	s := newTestServer(t, ocpp.ProfilePlain, nil)
+	f, _ := testFleet(t, s, nil, ocpp.ProfilePlain, ocpp.V16, 1, func(c *Config) {
+		c.Behaviour, c.BackOff = passive(), BackOff{Minimum: time.Hour, Random: -1}
+	})
+	eventually(t, "quiet", func() bool { s := f.Stats(); return s.Connects == 1 && s.Sent > 0 && s.Outstanding == 0 })
+	if err := f.Provoke("CS-0", Cut); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is away", func() bool { return f.Stats().Connected[1] == 0 })
+	if err := f.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is back", func() bool { return f.Stats().Connects == 2 })
+}
+
 // TestPing: a server that does not pong is left.
 func TestPing(t *testing.T) {
 	s := newTestServer(t, ocpp.ProfilePlain, nil)

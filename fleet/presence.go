@@ -67,7 +67,7 @@ func (s *station) takeOrder() {
 // waitOffline waits until a task is due, an order is given, or Run ends.
 func (s *station) waitOffline() {
 	s.mu.Lock()
-	if s.order != noOrder {
+	if s.order != noOrder || s.f.settling.Load() && !s.settled {
 		s.mu.Unlock()
 		return
 	}

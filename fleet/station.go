@@ -176,6 +176,10 @@ func (s *station) wake() {
 	if s.idle && s.line != nil {
 		s.line.tcp.SetReadDeadline(past)
 	}
+	if s.poke != nil {
+		close(s.poke)
+		s.poke = nil
+	}
 }
 
 // read handles messages of c until nothing is left, or c is lost. br is the reader of the upgrade,
