@@ -102,8 +102,8 @@ func TestLeakGate(t *testing.T) {
 					t.Errorf("%s: %.0f events", a.Name(), a.Events)
 				}
 				for q, bound := range bounds {
-					if e := a.Effects[q]; e.Blocks == 0 || e.High > bound {
-						t.Errorf("%s: up to %.0f B of %s per event, want less than %.0f", a.Name(), e.High, q.Name(), bound)
+					if e := a.Effects[q]; e.Blocks == 0 || e.Upper() > bound {
+						t.Errorf("%s: up to %.0f B of %s per event, want less than %.0f", a.Name(), e.Upper(), q.Name(), bound)
 					}
 				}
 				for q, least := range zeros {
@@ -133,7 +133,7 @@ func telling(r *result) bool {
 			return false
 		}
 		for q, bound := range bounds {
-			if e := a.Effects[q]; e.Blocks == 0 || e.High > bound {
+			if e := a.Effects[q]; e.Blocks == 0 || e.Upper() > bound {
 				return false
 			}
 		}
