@@ -252,6 +252,34 @@ func TestStopTransaction(t *testing.T) {
 	})
 }
 
+// Stations without a clock that begin each transaction alike lose none of them.
+func TestStartWithoutClock(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, where string) {
+		c := open(t, where, csms.Config{})
+		putToken(t, c, store.IDToken{Token: "card"})
+		for i, at := range []string{"", "0000-00-00T00:00:00Z", "1970-01-01T00:00:05Z"} {
+			station := ocpp.StationID(fmt.Sprintf("CS-%d", i))
+			for meter := range 3 {
+				var first, again v16.StartTransactionResponse
+				for _, answer := range []*v16.StartTransactionResponse{&first, &again} {
+					ask(t, c, station, "StartTransaction", fmt.Sprintf(`{"connectorId":1,"idTag":"card","meterStart":0,"timestamp":%q}`, at), answer)
+				}
+				if again.TransactionID != first.TransactionID {
+					t.Errorf("%q: sent again it is transaction %d, not %d", at, again.TransactionID, first.TransactionID)
+				}
+				ask(t, c, station, "StopTransaction", fmt.Sprintf(`{"transactionId":%d,"meterStop":%d,"timestamp":%q}`, first.TransactionID, 100+meter, at), &v16.StopTransactionResponse{})
+			}
+			stops := make(map[float64]bool)
+			for _, tx := range transactions(t, c, station) {
+				stops[*tx.MeterStop] = true
+			}
+			if len(stops) != 3 {
+				t.Errorf("%q: transactions that ended at %v, want 3", at, stops)
+			}
+		}
+	})
+}
+
 func TestMeterValuesOnce(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, where string) {
 		c := open(t, where, csms.Config{})

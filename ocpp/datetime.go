@@ -35,6 +35,11 @@ func NewDateTime(t time.Time) DateTime { return DateTime{Time: t.UTC()} }
 // the oldest version in use, is of 2012.
 var clockSet = time.Date(2010, 1, 1, 0, 0, 0, 0, time.UTC)
 
+// ClockWasSet reports whether t can be the time of a station whose clock was set.
+// Without one, a timestamp does not tell two messages apart. The zero time, which
+// stands for an unreadable one, is none.
+func ClockWasSet(t time.Time) bool { return !t.Before(clockSet) }
+
 // dateTimeLayout is the one form that is written.
 const dateTimeLayout = "2006-01-02T15:04:05Z"
 
@@ -117,7 +122,7 @@ func parseDateTime(s string) (d DateTime, conforms bool) {
 	}
 	d.Time = time.Date(year, time.Month(month), day, hour, minute-offset, second, nanos, time.UTC)
 	switch {
-	case d.Before(clockSet):
+	case !ClockWasSet(d.Time):
 		d.Quality = TimeUnset
 	case !given:
 		d.Quality = TimeAssumedZone

@@ -98,7 +98,9 @@ func digest(parts ...any) string {
 }
 
 // StartTransaction records a Start once: the same connector, ID token, meter
-// reading and time of the same station are the same transaction.
+// reading and time of the same station are the same transaction. Without a time
+// of a set clock they are that only until it has ended: the station then got its
+// answer, and its next transaction may look the same.
 func (c *CSMS) StartTransaction(ctx context.Context, in Start, decide Decide) (out Started, err error) {
 	key := in.Station.Fold()
 	startKey := digest(in.Connector, foldToken(in.Token), in.MeterStart, micros(in.At))
@@ -108,6 +110,11 @@ func (c *CSMS) StartTransaction(ctx context.Context, in Start, decide Decide) (o
 			return err
 		}
 		out = Started{TransactionID: fmt.Sprint(in.Number), Verdict: decide(token)}
+		if !ocpp.ClockWasSet(in.At) {
+			if _, err := tx.exec(`UPDATE charging_transaction SET start_key = NULL WHERE station = $1 AND start_key = $2 AND NOT open`, key, startKey); err != nil {
+				return err
+			}
+		}
 		n, err := tx.exec(`INSERT INTO charging_transaction (id, station, transaction_id, version, start_key, evse, connector,
 				token, token_key, token_type, token_status, reservation_id, started_at, start_received, ended_at, end_received,
 				meter_start, meter_last_at, charging_state, stopped_reason, stop_token, orphan, offline, events, seq_min, seq_max, quality, open)
