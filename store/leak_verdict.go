@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-const (
-	// maxLeakVerdicts is how many verdicts are kept; beyond it the oldest go.
-	maxLeakVerdicts = 10000
-	// maxLeakText bounds each text of a verdict, in bytes.
-	maxLeakText = 1024
-)
+// maxLeakVerdicts is how many verdicts are kept; beyond it the oldest go. A test
+// has fewer.
+var maxLeakVerdicts = 10_000
+
+// maxLeakText bounds each text of a verdict, in bytes.
+const maxLeakText = 1024
 
 // LeakVerdict says that a class of a process's memory leaks. Its fields are those of
 // the leak detector's verdicts.
@@ -73,7 +73,7 @@ func (c *CSMS) SaveLeakVerdict(ctx context.Context, v LeakVerdict) error {
 		if err != nil {
 			return err
 		}
-		_, err = tx.exec(`DELETE FROM leak_verdict WHERE changed < (SELECT changed FROM leak_verdict ORDER BY changed DESC, id DESC LIMIT 1 OFFSET $1)`, maxLeakVerdicts)
+		_, err = tx.exec(`DELETE FROM leak_verdict WHERE changed < (SELECT changed FROM leak_verdict ORDER BY changed DESC, id DESC LIMIT 1 OFFSET $1)`, maxLeakVerdicts-1)
 		return err
 	})
 }
