@@ -46,6 +46,7 @@ type recordedTransaction struct {
 	MeterStart    float64      `json:"meter_start"` // Wh
 	MeterStop     float64      `json:"meter_stop"`  // Wh
 	StoppedReason string       `json:"stopped_reason"`
+	Orphan        bool         `json:"orphan"`
 }
 
 // recordedValue is a meter value of the API.
@@ -69,7 +70,7 @@ func (t recordedTransaction) read(ctx context.Context, list List) (RecordedTrans
 	r := RecordedTransaction{
 		ID: t.TransactionID, Connector: t.Connector, IDTag: t.Token, Start: t.StartedAt, Stop: t.EndedAt,
 		MeterStart: int64(t.MeterStart), MeterStop: int64(t.MeterStop), Reason: t.StoppedReason,
-		Received: t.ReceivedAt,
+		Received: t.ReceivedAt, Orphan: t.Orphan,
 	}
 	path := "/api/v1/transactions/" + url.PathEscape(t.ID)
 	values, err := items[recordedValue](ctx, list, path+"/meter-values", nil)

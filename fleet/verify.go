@@ -25,6 +25,8 @@ type RecordedTransaction struct {
 	Received time.Time
 	// SeqNos of the 2.x events that the server has. Nil: not recorded, not compared.
 	SeqNos []int
+	// Orphan is a 1.6 end that the server could not assign to a start.
+	Orphan bool
 }
 
 // ProblemKind is what is wrong with a transaction in the server's record.
@@ -140,12 +142,21 @@ type startOf struct {
 	at        int64
 }
 
+// endOf identifies the end of a 1.6 transaction that was sent without an id.
+type endOf struct{ meter, at int64 }
+
 // station compares one station's transactions; began is when its first fleet did.
 func (r *Report) station(known []*Transaction, recorded []RecordedTransaction, began time.Time) {
 	byID := make(map[string][]*RecordedTransaction)
 	byStart := make(map[startOf][]*RecordedTransaction)
+	byEnd := make(map[endOf][]*RecordedTransaction)
 	for i := range recorded {
 		t := &recorded[i]
+		if t.Orphan {
+			end := endOf{t.MeterStop, t.Stop.UnixMilli()}
+			byEnd[end] = append(byEnd[end], t)
+			continue
+		}
 		byID[t.ID] = append(byID[t.ID], t)
 		start := startOf{t.Connector, t.IDTag, t.MeterStart, t.Start.UnixMilli()}
 		byStart[start] = append(byStart[start], t)
@@ -166,6 +177,14 @@ func (r *Report) station(known []*Transaction, recorded []RecordedTransaction, b
 		for _, f := range found {
 			matched[f] = true
 		}
+		if t.Version == ocpp.V16 && t.ID == "" && t.Stopped {
+			orphans := byEnd[endOf{t.MeterStop, t.Stop.UnixMilli()}]
+			for _, o := range orphans {
+				matched[o] = true
+			}
+			r.withoutID(t, found, orphans)
+			continue
+		}
 		switch {
 		case len(found) == 0:
 			if t.Started || t.Stopped && t.ID != "" || len(t.SeqNos) > 0 {
@@ -181,6 +200,28 @@ func (r *Report) station(known []*Transaction, recorded []RecordedTransaction, b
 		if t := &recorded[i]; !matched[t] && (t.Received.IsZero() || !t.Received.Before(began)) {
 			r.add(Unknown, &Transaction{Station: known[0].Station, ID: t.ID}, "began %s at connector %d", t.Start.Format(time.RFC3339), t.Connector)
 		}
+	}
+}
+
+// withoutID compares a 1.6 transaction whose start the server never answered. What
+// the station sent afterwards had the id -1 (1.6 errata 3.18), by which no server
+// can find the transaction: it may have the start, and must have the end, apart
+// from it or not.
+func (r *Report) withoutID(t *Transaction, starts, orphans []*RecordedTransaction) {
+	if len(starts) > 1 {
+		r.add(Doubled, t, "%d transactions with this start", len(starts))
+	}
+	ends := len(orphans)
+	for _, s := range starts {
+		if s.Stop.UnixMilli() == t.Stop.UnixMilli() && s.MeterStop == t.MeterStop {
+			ends++
+		}
+	}
+	switch {
+	case ends == 0:
+		r.add(Missing, t, "its end at %s", t.Stop.Format(time.RFC3339))
+	case ends > 1:
+		r.add(Doubled, t, "its end at %s: %d times", t.Stop.Format(time.RFC3339), ends)
 	}
 }
 
