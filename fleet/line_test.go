@@ -89,7 +89,10 @@ func TestSilentLine(t *testing.T) {
 	}
 	answers := make(chan ocpp.Frame, 8)
 	var c *serverConn
-	s.look("A", func(st *testStation) { c, st.always = st.c, answers })
+	eventually(t, "the server has the connection", func() bool {
+		s.look("A", func(st *testStation) { c, st.always = st.c, answers })
+		return c != nil
+	})
 	c.write(opPing, []byte("there?"))
 	c.write(opText, []byte(`[2,"x","ClearCache",{}]`))
 	c.write(opClose, []byte{0x03, 0xe9})
