@@ -78,8 +78,14 @@ func TestHuntEnds(t *testing.T) {
 		died = hunts(append(killedArgs, "--pid", fmt.Sprint(killed.PID()), "--for", "60s"), func(*exec.Cmd) { syscall.Kill(killed.PID(), syscall.SIGKILL) })
 	})
 	wg.Go(func() {
-		self := []string{"--pid", fmt.Sprint(os.Getpid()), "--for", "10s"}
-		foreign = hunts(append(args[:len(args):len(args)], self...), nil)
+		other := exec.CommandContext(t.Context(), "sleep", "300")
+		if err := other.Start(); err != nil {
+			t.Error(err)
+			return
+		}
+		foreign = hunts(append(args[:len(args):len(args)], "--pid", fmt.Sprint(other.Process.Pid), "--for", "10s"), nil)
+		other.Process.Kill()
+		other.Wait()
 	})
 	wg.Wait()
 
