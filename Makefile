@@ -27,7 +27,8 @@ test: vet ## everything, the race detector included
 	$(GO) test -tags ws_records ./ws # own records after the handshake
 	$(GO) test ./memory # figures that the race detector would distort
 	$(GO) test -run IdleMemory ./fleet
-	$(GO) test -count=1 -p 1 -parallel 8 -timeout 20m ./e2e/... # whole processes, one kind at a time
+	$(GO) test -count=1 -p 1 -timeout 20m $$($(GO) list ./e2e/... | grep -v /faults) # whole processes, one kind at a time
+	$(GO) test -count=1 -parallel 8 -timeout 20m ./e2e/faults # most of these wait
 
 vet:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
@@ -37,7 +38,8 @@ vet:
 	cd e2e/estserver && $(GO) vet ./...
 
 e2e: ## only whole processes: an independent station (npm ocpp-rpc), peers' faults, crashes
-	$(GO) test -count=1 -p 1 -parallel 8 -timeout 20m ./e2e/...
+	$(GO) test -count=1 -p 1 -timeout 20m $$($(GO) list ./e2e/... | grep -v /faults)
+	$(GO) test -count=1 -parallel 8 -timeout 20m ./e2e/faults
 
 fuzz: ## each fuzz target for a short time; FUZZTIME=10m for longer
 	@for p in $$($(GO) list ./...); do \
