@@ -1,41 +1,21 @@
 package hunt
 
 import (
-	"encoding/json"
 	"fmt"
-	"html"
 	"math/rand/v2"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"holdfast/internal/browsertest"
 	"holdfast/leak"
 )
-
-// browser is the path of a Chromium; CI has one.
-func browser(t *testing.T) string {
-	t.Helper()
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatal("chromium is missing: .ci/run installs it")
-	}
-	t.Skip("no chromium")
-	return ""
-}
 
 // look is what a browser says of a page: texts that lie on another one or beyond
 // the edge of their plot, that are hard to read on their ground, and what the
 // page asked of the network.
-const look = `<script>
+const look = `
 const luminance = (css) => {
   const [r, g, b] = css.match(/[\d.]+/g).map(Number).map((v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
   return 0.2126 * r + 0.7152 * g + 0.0722 * b
@@ -64,10 +44,7 @@ for (const svg of document.querySelectorAll('svg')) {
 for (const e of document.querySelectorAll('h1, h2, p, li, dt, dd, th, td, pre')) {
   if (contrast(getComputedStyle(e).color, ground) < 4.5) found.problems.push(e.textContent + ' is hard to read')
 }
-const result = document.createElement('output')
-result.textContent = JSON.stringify(found)
-document.body.append(result)
-</script>`
+`
 
 type looked struct {
 	Ground       string
@@ -77,37 +54,14 @@ type looked struct {
 	Asked        []string
 }
 
-var outputElement = regexp.MustCompile(`<output>(.*)</output>`)
-
 // inBrowser opens a page and looks at it.
-func inBrowser(t *testing.T, page *Page, dark bool, width int) looked {
+func inBrowser(t *testing.T, page *Page, view browsertest.View) (found looked) {
 	t.Helper()
-	dir := t.TempDir()
 	var text strings.Builder
 	if err := page.Write(&text); err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(dir, "page.html")
-	if err := os.WriteFile(file, []byte(strings.Replace(text.String(), "</body>", look+"</body>", 1)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	scheme := "--blink-settings=preferredColorScheme=1"
-	if dark {
-		scheme = "--blink-settings=preferredColorScheme=0"
-	}
-	out, err := exec.CommandContext(t.Context(), browser(t), "--headless", "--no-sandbox", "--disable-gpu", "--user-data-dir="+filepath.Join(dir, "profile"),
-		scheme, fmt.Sprintf("--window-size=%d,1200", width), "--dump-dom", "file://"+file).Output()
-	if err != nil {
-		t.Fatalf("chromium: %v", err)
-	}
-	var found looked
-	m := outputElement.FindSubmatch(out)
-	if m == nil {
-		t.Fatalf("the browser did not get to the end of the page: %.2000s", out)
-	}
-	if err := json.Unmarshal([]byte(html.UnescapeString(string(m[1]))), &found); err != nil {
-		t.Fatal(err)
-	}
+	browsertest.Look(t, text.String(), look, view, &found)
 	return found
 }
 
@@ -134,7 +88,7 @@ func TestPageInBrowser(t *testing.T) {
 		name   string
 		report *Report
 		dark   bool
-		width  int // of the window; Chromium has none below 500
+		width  int
 		plots  int
 	}{
 		{"leak", leaking, false, 1280, 5}, // two of effects, one of growth, two over time
@@ -146,7 +100,7 @@ func TestPageInBrowser(t *testing.T) {
 		{"interrupted at once", first, false, 1280, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			found := inBrowser(t, &Page{Report: tt.report, Evidence: evidence, Settings: settings}, tt.dark, tt.width)
+			found := inBrowser(t, &Page{Report: tt.report, Evidence: evidence, Settings: settings}, browsertest.View{Dark: tt.dark, Width: tt.width})
 			if found.Plots != tt.plots || found.Texts < 5*tt.plots {
 				t.Errorf("%d plots with %d texts, want %d plots", found.Plots, found.Texts, tt.plots)
 			}
